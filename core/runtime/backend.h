@@ -1,0 +1,58 @@
+// Backend: turns nodes into steps and owns device memory. The CPU and CUDA backends implement it; core knows
+// only this.
+//
+//   Backend& b = backend("cpu");
+//   if (auto why = b.refuses(graph, node)) ...        // a reason, for error messages
+//   auto step = b.lower(graph, node, target);
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/ir/graph.h"
+#include "core/runtime/step.h"
+#include "core/runtime/target.h"
+
+namespace ingot {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // Why this backend cannot run the node, or nothing.
+  virtual std::optional<std::string> refuses(const Graph& graph, const Node& node) const = 0;
+
+  // What the layout pass asks, node by node in order. The node's inputs have their current layouts; the
+  // answer says which layout each input must have (the pass inserts `reorder` nodes where it differs) and
+  // which the outputs will have. `state_free[i]` tells that input i is a state whose layout nobody has fixed
+  // yet: the answer fixes it, without a reorder.
+  struct Layouts {
+    std::vector<Layout> inputs, outputs;
+  };
+  virtual Layouts layouts(const Graph& graph, const Node& node, const std::vector<bool>& state_free,
+                          const Target& target) const = 0;
+
+  // Never null; throws UsageError with the reason when refuses() has one.
+  virtual std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const = 0;
+
+  // Device memory, 64-byte aligned; freed when the last handle goes. Throws DeviceError that names the bytes.
+  virtual std::shared_ptr<void> allocate(std::size_t bytes) const = 0;
+  virtual void copy_in(void* device, const void* host, std::size_t bytes) const = 0;
+  virtual void copy_out(void* host, const void* device, std::size_t bytes) const = 0;
+  virtual void zero(void* device, std::size_t bytes) const = 0;
+  // Called around the steps of one run (thread count, stream).
+  virtual void begin_run(const Target&) const {}
+};
+
+// By name; throws UsageError that says which backends this build has and how to get the others.
+const Backend& backend(std::string_view name);
+void register_backend(std::unique_ptr<Backend> b);
+// Defined by the backends; `register_cuda_backend` is a stub in builds without CUDA.
+void register_cpu_backend();
+
+}  // namespace ingot

@@ -1,0 +1,57 @@
+// Step: one lowered node, what a backend makes of it for a target.
+//
+// A Step is immutable and shared by all sessions of a program. Binding gives it addresses and yields a
+// BoundStep, which owns what one session needs (library handles); its run() allocates nothing and creates
+// nothing. All memory, the workspace included, belongs to the plan.
+//
+//   auto bound = step.bind({inputs, outputs, workspace});
+//   bound->run();
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/ir/graph.h"
+
+namespace ingot {
+
+class BoundStep {
+ public:
+  virtual ~BoundStep() = default;
+  virtual void run() = 0;
+};
+
+struct Bindings {
+  std::span<void* const> inputs;   // one per node input
+  std::span<void* const> outputs;  // one per node output
+  void* workspace = nullptr;
+  void* stream = nullptr;  // CUDA
+};
+
+class Step {
+ public:
+  virtual ~Step() = default;
+  virtual std::unique_ptr<BoundStep> bind(const Bindings& b) const = 0;
+
+  std::string kernel;               // which implementation: "onednn:brgconv:avx512_core", "tape", "reference"
+  std::size_t workspace_bytes = 0;  // private, 64-byte aligned, contents undefined
+  // (input, output) pairs that may share memory when the input dies here.
+  std::vector<std::array<int, 2>> in_place;
+  // The output is the input's memory; nothing runs.
+  bool is_view = false;
+  bool capturable = true;
+};
+
+// A step made of one function of its bindings; the pointers are copied.
+//   return make_step("relu", [n](void* const* in, void* const* out, void*) { ... });
+using StepFn = std::function<void(void* const* inputs, void* const* outputs, void* workspace)>;
+std::unique_ptr<Step> make_step(std::string kernel, StepFn fn, std::size_t workspace_bytes = 0,
+                                std::vector<std::array<int, 2>> in_place = {});
+
+}  // namespace ingot
