@@ -1,0 +1,64 @@
+// The CPU backend's table of lowerings: for each op its candidates, best first.
+//
+// A candidate either returns a Step or null when it declines the problem; then the next one is asked, and the
+// last is the op's reference (cpu/reference_step.h), which serves every legal problem in row-major layout.
+// One file per family in cpu/ops/ adds its rows in `void add_<family>(LoweringTable&)`, named once in
+// cpu/families.def.
+//
+//   table.add("relu", {.lower = lower_relu});
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/runtime/backend.h"
+
+namespace ingot::cpu {
+
+struct Problem {
+  const Graph& graph;
+  const Node& node;
+  const Target& target;
+
+  const TensorType& in(int i) const { return graph.type(node.inputs.at(static_cast<std::size_t>(i))); }
+  const TensorType& out(int i = 0) const { return graph.type(node.outputs.at(static_cast<std::size_t>(i))); }
+  int num_inputs() const { return static_cast<int>(node.inputs.size()); }
+  int num_outputs() const { return static_cast<int>(node.outputs.size()); }
+  template <class A>
+  const A& attrs() const {
+    return node.attrs.template as<A>();
+  }
+};
+
+using LowerFn = std::unique_ptr<Step> (*)(const Problem&);
+// Layouts this candidate wants, see Backend::layouts. Return an empty `outputs` to decline.
+using LayoutFn = Backend::Layouts (*)(const Problem&, const std::vector<bool>& state_free);
+
+struct Lowering {
+  LowerFn lower = nullptr;
+  LayoutFn layouts = nullptr;  // null: row-major in and out
+};
+
+class LoweringTable {
+ public:
+  void add(std::string_view op, Lowering l) { rows_[std::string(op)].push_back(l); }
+  const std::vector<Lowering>* find(std::string_view op) const {
+    const auto it = rows_.find(op);
+    return it == rows_.end() ? nullptr : &it->second;
+  }
+
+ private:
+  std::map<std::string, std::vector<Lowering>, std::less<>> rows_;
+};
+
+// Layout rules that many ops share.
+// All operands of the output's shape take the layout of the first such operand (prefer one that is not
+// row-major); others are row-major and broadcast. For elementwise ops.
+Backend::Layouts elementwise_layouts(const Problem& p, const std::vector<bool>& state_free);
+// Rank 4 operands channels-last, everything else row-major. For convolution-like ops.
+Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>& state_free);
+
+}  // namespace ingot::cpu
