@@ -1,0 +1,214 @@
+"""Writes tests/golden/train_<model>.json: losses of twenty PyTorch training steps that Ingot must reproduce.
+
+    python tests/golden/make_golden.py [--models lenet5 resnet20 resnet18]
+
+It needs torch, torchvision and numpy. Weights and data come from formula.py, so the files hold results only.
+Each case runs in float32 and in float64; the script fails when the two disagree by more than 2e-5 relative in any
+loss, because then rounding alone could use up the 1e-4 that Ingot is allowed.
+
+What one case is:
+  - the model in training mode, cross-entropy loss (mean over the batch), one optimiser over all parameters;
+  - step s uses batch b = s mod 4: inputs unit("input/b"), labels label("label/b"), both over the whole batch;
+  - losses[s] is the loss before update s;
+  - after the last step: for every float entry of the state dict its element count, sum and sum of squares
+    (float64 run), and the loss in evaluation mode on batch 0, where the running statistics count.
+
+The models:
+  lenet5    1x28x28; conv1 1->6 5x5 pad 2, ReLU, max-pool 2, conv2 6->16 5x5, ReLU, max-pool 2, flatten (400),
+            fc1 120, ReLU, fc2 84, ReLU, fc3 10. Keys conv1 conv2 fc1 fc2 fc3, each .weight and .bias.
+  resnet20  3x32x32; He et al. 2015, section 4.2: conv1 3x3 3->16 (no bias), bn1, ReLU; layer1..layer3 of three basic
+            blocks each, 16, 32, 64 channels, the first block of layer2 and layer3 with stride 2; global average
+            pool; fc 64->10. Where a block changes shape its shortcut is a projection (option B of the paper):
+            downsample.0, a 1x1 convolution without bias, and downsample.1, a batch norm. Keys as in torchvision's
+            ResNet, layer1.0.conv1.weight and so on.
+  resnet18  torchvision's, on 3x64x64 with ten classes.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import re
+import sys
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+import formula
+
+HERE = pathlib.Path(__file__).resolve().parent
+STEPS, BATCHES, CLASSES, LIMIT = 20, 4, 10, 2e-5
+
+
+class LeNet5(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(400, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, CLASSES)
+
+    def forward(self, x):
+        f = nn.functional
+        x = f.max_pool2d(f.relu(self.conv1(x)), 2)
+        x = f.max_pool2d(f.relu(self.conv2(x)), 2)
+        x = f.relu(self.fc1(x.flatten(1)))
+        return self.fc3(f.relu(self.fc2(x)))
+
+
+class ResNet20(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, 1)
+        self.layer2 = self._stage(16, 32, 2)
+        self.layer3 = self._stage(32, 64, 2)
+        self.fc = nn.Linear(64, CLASSES)
+
+    @staticmethod
+    def _stage(inputs, outputs, stride):
+        downsample = None
+        if stride != 1 or inputs != outputs:
+            downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        first = BasicBlock(inputs, outputs, stride, downsample)
+        return nn.Sequential(first, BasicBlock(outputs, outputs), BasicBlock(outputs, outputs))
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+MODELS = {
+    "lenet5": (LeNet5, 16, (1, 28, 28)),
+    "resnet20": (ResNet20, 8, (3, 32, 32)),
+    "resnet18": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 8, (3, 64, 64)),
+}
+
+# Options are PyTorch's; every option that Ingot reads is spelt out, so that no default is assumed. Learning rates are
+# as high as the agreement of float32 with float64 allows. The ResNets use a larger eps, because Adam and RMSprop
+# otherwise turn the rounding of a gradient near zero into a step of full size. Weight decay is chosen so strong that
+# leaving it out changes the losses by more than 1e-3.
+SGD = {"momentum": 0.9, "dampening": 0.0, "nesterov": False}
+ADAM = {"beta1": 0.9, "beta2": 0.999}
+RMSPROP = {"alpha": 0.99, "weight_decay": 0.0, "momentum": 0.0, "centered": False}
+CASES = {
+    "lenet5": [
+        {"type": "sgd", "lr": 0.05, **SGD, "weight_decay": 0.01},
+        {"type": "sgd", "lr": 0.05, **SGD, "weight_decay": 0.01, "nesterov": True},
+        {"type": "adam", "lr": 0.003, **ADAM, "eps": 1e-8, "weight_decay": 0.0},
+        {"type": "adamw", "lr": 0.003, **ADAM, "eps": 1e-8, "weight_decay": 0.5},
+        {"type": "rmsprop", "lr": 0.0003, **RMSPROP, "eps": 1e-8},
+    ],
+    "resnet20": [
+        {"type": "sgd", "lr": 0.01, **SGD, "weight_decay": 0.01},
+        {"type": "adam", "lr": 0.0002, **ADAM, "eps": 1e-5, "weight_decay": 0.0},
+        {"type": "adamw", "lr": 0.0002, **ADAM, "eps": 1e-5, "weight_decay": 10.0},
+        {"type": "rmsprop", "lr": 0.00004, **RMSPROP, "eps": 1e-4},
+    ],
+    "resnet18": [
+        {"type": "sgd", "lr": 0.0005, **SGD, "weight_decay": 0.1},
+        {"type": "adam", "lr": 0.00001, **ADAM, "eps": 1e-5, "weight_decay": 0.0},
+        {"type": "adamw", "lr": 0.00001, **ADAM, "eps": 1e-5, "weight_decay": 100.0},
+        {"type": "rmsprop", "lr": 0.0000015, **RMSPROP, "eps": 1e-4},
+    ],
+}
+
+
+def make_optimizer(options, parameters):
+    options = dict(options)
+    kind = options.pop("type")
+    if "beta1" in options:
+        options["betas"] = (options.pop("beta1"), options.pop("beta2"))
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW,
+             "rmsprop": torch.optim.RMSprop}
+    return kinds[kind](parameters, **options)
+
+
+def run(name, options, dtype):
+    make, batch_size, sample = MODELS[name]
+    model = make().to(dtype)
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            value.copy_(torch.from_numpy(formula.parameter(key, tuple(value.shape))))
+    batches = []
+    for b in range(BATCHES):
+        x = torch.from_numpy(formula.unit(f"input/{b}", (batch_size, *sample))).to(dtype)
+        y = torch.from_numpy(formula.labels(f"label/{b}", batch_size, CLASSES))
+        batches.append((x, y))
+    optimizer = make_optimizer(options, model.parameters())
+    loss_of = nn.CrossEntropyLoss()
+    losses = []
+    model.train()
+    for step in range(STEPS):
+        x, y = batches[step % BATCHES]
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    model.eval()
+    with torch.no_grad():
+        eval_loss = float(loss_of(model(batches[0][0]), batches[0][1]))
+    sums = {}
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value = value.double()
+            sums[key] = [value.numel(), float(value.sum()), float(value.square().sum())]
+    return losses, eval_loss, sums
+
+
+def relative(a, b):
+    return max(abs(x - y) / abs(y) for x, y in zip(a, b))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    args = parser.parse_args()
+    failed = False
+    for name in args.models:
+        _, batch_size, sample = MODELS[name]
+        cases = []
+        for options in CASES[name]:
+            losses32, eval32, sums32 = run(name, options, torch.float32)
+            losses64, eval64, sums64 = run(name, options, torch.float64)
+            deviation = relative(losses32 + [eval32], losses64 + [eval64])
+            # Of sums, cancellation makes a plain relative error meaningless; the scale is sqrt(count * sum of squares).
+            pairs = list(zip(sums32.values(), sums64.values()))
+            sum_deviation = max(abs(a[1] - b[1]) / (b[0] * b[2]) ** 0.5 for a, b in pairs)
+            square_deviation = max(abs(a[2] - b[2]) / b[2] for a, b in pairs)
+            label = options["type"] + (" nesterov" if options.get("nesterov") else "")
+            print(f"{name:9} {label:13} loss {losses64[0]:.4f} -> {losses64[-1]:.4f}, eval {eval64:.4f}; float32 off by "
+                  f"{deviation:.1e} in losses, {sum_deviation:.1e} in sums, {square_deviation:.1e} in squares", flush=True)
+            if not deviation <= LIMIT:
+                failed = True
+                print(f"  above {LIMIT:g}: lower the learning rate of this case", file=sys.stderr)
+            cases.append({"optimizer": options, "losses_f32": losses32, "losses_f64": losses64,
+                          "eval_loss_f32": eval32, "eval_loss_f64": eval64,
+                          "float32_deviation": {"loss": deviation, "sum": sum_deviation, "square": square_deviation},
+                          "state": sums64})
+        text = {"model": name, "batch_size": batch_size, "sample_shape": list(sample), "classes": CLASSES,
+                "steps": STEPS, "batches": BATCHES,
+                "made_with": {"torch": torch.__version__, "torchvision": torchvision.__version__,
+                              "numpy": np.__version__, "machine": platform.machine()},
+                "cases": cases}
+        if not failed:
+            write(HERE / f"train_{name}.json", text)
+    return 1 if failed else 0
+
+
+def write(path, value):
+    """JSON with each list of numbers on one line, so that a changed figure shows as one line in a diff."""
+    text = json.dumps(value, indent=1)
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + re.sub(r"\s*\n\s*", " ", m.group(1)) + "]", text)
+    path.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
