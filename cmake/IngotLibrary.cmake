@@ -7,6 +7,12 @@ foreach(room IN LISTS INGOT_ROOMS)
   list(APPEND INGOT_SOURCES ${room_sources})
 endforeach()
 
+# core names the CUDA backend by one function; without CUDA it registers nothing.
+if(INGOT_CUDA STREQUAL "ON" AND NOT EXISTS ${PROJECT_SOURCE_DIR}/cuda/backend/register.cpp)
+  message(FATAL_ERROR "INGOT_CUDA=ON, but this source tree has no CUDA backend. Use AUTO or OFF.")
+endif()
+list(APPEND INGOT_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
+
 add_library(ingot SHARED ${INGOT_SOURCES})
 add_library(Ingot::ingot ALIAS ingot)
 target_compile_features(ingot PUBLIC cxx_std_20)

@@ -1,11 +1,17 @@
 // The CPU backend's table of lowerings: for each op its candidates, best first.
 //
-// A candidate either returns a Step or null when it declines the problem; then the next one is asked, and the
-// last is the op's reference (cpu/reference_step.h), which serves every legal problem in row-major layout.
-// One file per family in cpu/ops/ adds its rows in `void add_<family>(LoweringTable&)`, named once in
-// cpu/families.def.
+// A candidate either returns a Step or null when it declines the problem; then the next one is asked. After
+// the last row comes, for every op and without a row of its own, the op's reference (cpu/reference_step.h),
+// which serves every legal problem in row-major layout. One file per family in cpu/ops/ adds its rows in
+// `void add_<family>(LoweringTable&)`, named once in cpu/families.def.
 //
 //   table.add("relu", {.lower = lower_relu});
+//
+// `lower` may depend on the types and layouts of the node's operands, its attributes and the target, on
+// nothing else of the graph: the layout pass tries candidates on a graph that holds the node alone.
+// Preparation that is costly but cannot fail (generating a primitive's code) belongs into Step::bind, so that
+// planning stays fast. Arithmetic is IEEE throughout: denormals are neither flushed nor treated as zero, so
+// that a result does not depend on which thread or library set the processor's mode.
 #pragma once
 
 #include <map>

@@ -52,7 +52,9 @@ class Backend {
 // By name; throws UsageError that says which backends this build has and how to get the others.
 const Backend& backend(std::string_view name);
 void register_backend(std::unique_ptr<Backend> b);
-// Defined by the backends; `register_cuda_backend` is a stub in builds without CUDA.
+// Defined by the backends and called once, by the first backend(); `register_cuda_backend` registers nothing
+// in builds without CUDA (cuda/backend/register_stub.cpp).
 void register_cpu_backend();
+void register_cuda_backend();
 
 }  // namespace ingot

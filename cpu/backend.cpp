@@ -1,0 +1,163 @@
+// CpuBackend: asks the table's candidates in order and the reference last.
+#include <cstdlib>
+#include <cstring>
+
+#include "core/op/registry.h"
+#include "core/runtime/backend.h"
+#include "cpu/lowering.h"
+#include "cpu/reference_step.h"
+#include "cpu/threads.h"
+
+namespace ingot {
+
+namespace cpu {
+
+#define INGOT_CPU_FAMILY(name) void add_##name(LoweringTable&);
+#include "cpu/families.def"
+#undef INGOT_CPU_FAMILY
+
+namespace {
+
+const LoweringTable& table() {
+  static const LoweringTable t = [] {
+    LoweringTable made;
+#define INGOT_CPU_FAMILY(name) add_##name(made);
+#include "cpu/families.def"
+#undef INGOT_CPU_FAMILY
+    return made;
+  }();
+  return t;
+}
+
+std::unique_ptr<Step> first_that_accepts(const Problem& p) {
+  if (const auto* rows = table().find(p.node.op))
+    for (const Lowering& row : *rows)
+      if (auto step = row.lower(p)) return step;
+  return lower_reference(p);
+}
+
+std::string describe(const Graph& graph, const Node& node) {
+  std::vector<std::string> types;
+  for (const ValueId v : node.inputs) types.push_back(to_string(graph.type(v)));
+  return cat(node.op, "(", join(types), ")");
+}
+
+std::string refusal(const Graph& graph, const Node& node) {
+  const OpDef* def = Registry::instance().find(node.op);
+  if (table().find(node.op) == nullptr && (def == nullptr || def->reference == nullptr))
+    return cat("the CPU backend has no lowering of '", node.op,
+               "' and the op has no reference; give its OpDef a `reference`");
+  return cat("the CPU backend has no kernel for ", describe(graph, node),
+             "; the reference serves row-major operands only");
+}
+
+Backend::Layouts row_major_layouts(const Problem& p) {
+  Backend::Layouts l;
+  l.inputs.resize(static_cast<std::size_t>(p.num_inputs()));
+  l.outputs.resize(static_cast<std::size_t>(p.num_outputs()));
+  return l;
+}
+
+// The node alone, with the given layouts on its operands.
+class Trial {
+ public:
+  Trial(const Problem& p, const Backend::Layouts& l) {
+    Node node;
+    node.op = p.node.op;
+    node.attrs = p.node.attrs;
+    for (int i = 0; i < p.num_inputs(); ++i) {
+      TensorType t = p.in(i);
+      t.layout = l.inputs.at(static_cast<std::size_t>(i));
+      node.inputs.push_back(graph_.add_input(cat("i", i), t));
+    }
+    std::vector<TensorType> outputs;
+    for (int i = 0; i < p.num_outputs(); ++i) {
+      outputs.push_back(p.out(i));
+      outputs.back().layout = l.outputs.at(static_cast<std::size_t>(i));
+    }
+    id_ = graph_.add_node(std::move(node), outputs);
+  }
+  Problem problem(const Target& target) const { return {graph_, graph_.node(id_), target}; }
+
+ private:
+  Graph graph_;
+  NodeId id_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "cpu"; }
+
+  std::optional<std::string> refuses(const Graph& graph, const Node& node) const override {
+    const Target one = [] {
+      Target t;
+      t.threads = 1;
+      return t;
+    }();
+    const Problem p{graph, node, one};
+    if (lower_reference(p) != nullptr) return std::nullopt;
+    const ThreadScope threads(one.threads);
+    if (first_that_accepts(p) != nullptr) return std::nullopt;
+    return refusal(graph, node);
+  }
+
+  Layouts layouts(const Graph& graph, const Node& node, const std::vector<bool>& state_free,
+                  const Target& target) const override {
+    const ThreadScope threads(target.threads);
+    const Problem p{graph, node, target};
+    if (const auto* rows = table().find(node.op)) {
+      for (const Lowering& row : *rows) {
+        Layouts l = row.layouts != nullptr ? row.layouts(p, state_free) : row_major_layouts(p);
+        if (l.outputs.empty() && p.num_outputs() != 0) continue;
+        for (Layout& layout : l.inputs) layout = layout.canonical();
+        for (Layout& layout : l.outputs) layout = layout.canonical();
+        if (row.lower(Trial(p, l).problem(target)) != nullptr) return l;
+      }
+    }
+    return row_major_layouts(p);
+  }
+
+  std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
+    const ThreadScope threads(target.threads);
+    if (auto step = first_that_accepts({graph, node, target})) return step;
+    UsageError e(refusal(graph, node));
+    e.add_context(node.name, node.loc);
+    throw e;
+  }
+
+  std::shared_ptr<void> allocate(std::size_t bytes) const override {
+    constexpr std::size_t kAlign = 64;
+    const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
+    void* p = rounded < bytes ? nullptr : std::aligned_alloc(kAlign, rounded);
+    if (p == nullptr)
+      throw DeviceError(cat("the CPU has no room for ", bytes,
+                            " more bytes; use a smaller batch (`ingot plan --fit` finds the largest)"));
+    return {p, [](void* q) { std::free(q); }};
+  }
+  void copy_in(void* device, const void* host, std::size_t bytes) const override {
+    copy(device, host, bytes);
+  }
+  void copy_out(void* host, const void* device, std::size_t bytes) const override {
+    copy(host, device, bytes);
+  }
+  void zero(void* device, std::size_t bytes) const override {
+    if (bytes != 0) std::memset(device, 0, bytes);
+  }
+  void begin_run(const Target& target) const override {
+    if (omp_get_max_threads() != target.threads) omp_set_num_threads(target.threads);
+  }
+
+ private:
+  static void copy(void* to, const void* from, std::size_t bytes) {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+  }
+};
+
+}  // namespace
+}  // namespace cpu
+
+void register_cpu_backend() {
+  register_backend(std::make_unique<cpu::CpuBackend>());
+}
+
+}  // namespace ingot
