@@ -1,4 +1,5 @@
-# Compiler settings that every target of Ingot shares, as the interface target ingot_flags.
+# What every target inside the tree shares, as the interface target ingot_flags: warnings, sanitizers, and includes from
+# the root.
 
 if(PROJECT_IS_TOP_LEVEL)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -14,6 +15,7 @@ endif()
 
 add_library(ingot_flags INTERFACE)
 target_compile_features(ingot_flags INTERFACE cxx_std_20)
+target_include_directories(ingot_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(ingot_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow -fno-math-errno -ffp-contract=off>)
 if(INGOT_WERROR)

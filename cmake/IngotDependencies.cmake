@@ -14,3 +14,7 @@ if(NOT dnnl_FOUND)
   message(FATAL_ERROR "oneDNN 3 was not found. Run tools/bootstrap.sh, which unpacks it under build/deps, or install "
                       "libdnnl-dev 3.x and pass -Ddnnl_DIR=...")
 endif()
+
+# A oneDNN that nobody else installed travels with the library.
+cmake_path(IS_PREFIX PROJECT_SOURCE_DIR "${dnnl_DIR}" NORMALIZE onednn_is_ours)
+option(INGOT_BUNDLE_ONEDNN "Install libdnnl beside libingot" ${onednn_is_ours})

@@ -13,14 +13,34 @@ if(INGOT_CUDA STREQUAL "ON" AND NOT EXISTS ${PROJECT_SOURCE_DIR}/cuda/backend/re
 endif()
 list(APPEND INGOT_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
 
+include(IngotHeaders)
+set(INGOT_STAGED_INCLUDE ${PROJECT_BINARY_DIR}/include)
+ingot_public_headers(INGOT_PUBLIC_HEADERS)
+list(JOIN INGOT_PUBLIC_HEADERS "\n" header_lines)
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/public_headers.txt CONTENT "${header_lines}\n" @ONLY)
+list(TRANSFORM INGOT_PUBLIC_HEADERS PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE header_files)
+add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/public_headers.stamp
+  COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DDESTINATION=${INGOT_STAGED_INCLUDE}
+    -DLIST=${PROJECT_BINARY_DIR}/public_headers.txt -P ${PROJECT_SOURCE_DIR}/cmake/IngotHeaders.cmake
+  COMMAND ${CMAKE_COMMAND} -E touch ${PROJECT_BINARY_DIR}/public_headers.stamp
+  DEPENDS ${header_files} ${PROJECT_BINARY_DIR}/public_headers.txt ${PROJECT_SOURCE_DIR}/cmake/IngotHeaders.cmake
+  COMMENT "Staging public headers" VERBATIM)
+add_custom_target(ingot_headers DEPENDS ${PROJECT_BINARY_DIR}/public_headers.stamp)
+
 add_library(ingot SHARED ${INGOT_SOURCES})
 add_library(Ingot::ingot ALIAS ingot)
+add_dependencies(ingot ingot_headers)
 target_compile_features(ingot PUBLIC cxx_std_20)
-target_include_directories(ingot PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
-target_link_libraries(ingot PRIVATE $<BUILD_INTERFACE:ingot_flags> DNNL::dnnl OpenMP::OpenMP_CXX Threads::Threads
-  ZLIB::ZLIB $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
+# The library's own sources include from the root (through ingot_flags); users see the staged headers only.
+target_include_directories(ingot PUBLIC $<BUILD_INTERFACE:${INGOT_STAGED_INCLUDE}>)
+# BUILD_INTERFACE keeps private dependencies out of the exported target. oneDNN is linked as a file, because a shared
+# imported target would be named there all the same.
+target_include_directories(ingot SYSTEM PRIVATE $<TARGET_PROPERTY:DNNL::dnnl,INTERFACE_INCLUDE_DIRECTORIES>)
+target_link_libraries(ingot PRIVATE $<BUILD_INTERFACE:ingot_flags> $<BUILD_INTERFACE:$<TARGET_FILE:DNNL::dnnl>>
+  $<BUILD_INTERFACE:OpenMP::OpenMP_CXX> $<BUILD_INTERFACE:Threads::Threads> $<BUILD_INTERFACE:ZLIB::ZLIB>
+  $<BUILD_INTERFACE:nlohmann_json::nlohmann_json>)
 set_target_properties(ingot PROPERTIES
-  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON)
+  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
 
