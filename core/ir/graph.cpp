@@ -151,8 +151,9 @@ void Graph::replace_uses(ValueId from, ValueId to) {
       if (v == from) v = to;
   for (auto& o : outputs_)
     if (o.value == from) o.value = to;
-  for (auto& u : updates_)
-    if (u.value == from) u.value = to;
+  for (auto* list : {&updates_, &gradients_})
+    for (auto& u : *list)
+      if (u.value == from) u.value = to;
 }
 
 std::vector<std::vector<NodeId>> Graph::users() const {
@@ -164,7 +165,8 @@ std::vector<std::vector<NodeId>> Graph::users() const {
 
 bool operator==(const Graph& a, const Graph& b) {
   if (a.values_.size() != b.values_.size() || a.nodes_.size() != b.nodes_.size() || a.inputs_ != b.inputs_ ||
-      a.outputs_ != b.outputs_ || a.updates_ != b.updates_ || a.states_.size() != b.states_.size())
+      a.outputs_ != b.outputs_ || a.updates_ != b.updates_ || a.gradients_ != b.gradients_ ||
+      a.states_.size() != b.states_.size())
     return false;
   for (std::size_t i = 0; i < a.values_.size(); ++i) {
     const auto &x = a.values_[i], &y = b.values_[i];
@@ -245,6 +247,8 @@ NodeId GraphRewriter::copy(NodeId id) {
 Graph GraphRewriter::finish() {
   for (const auto& o : old_.outputs()) new_.add_output(o.name, (*this)(o.value));
   for (const auto& u : old_.updates()) new_.add_update((*this)(u.state), (*this)(u.value));
+  for (const auto& g : old_.gradients())
+    if (map_.at(g.value.index).valid()) new_.add_gradient((*this)(g.state), (*this)(g.value));
   return std::move(new_);
 }
 

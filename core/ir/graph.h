@@ -92,6 +92,12 @@ struct Output {
   friend bool operator==(const Output&, const Output&) = default;
 };
 
+// What a backend answers when the layout pass asks about a node: the layout each input must have and each
+// output will have.
+struct NodeLayouts {
+  std::vector<Layout> inputs, outputs;
+};
+
 // What the builder needs while a graph is being written; not part of its content.
 struct BuildContext {
   std::vector<std::string> scopes;
@@ -110,6 +116,9 @@ class Graph {
   void add_output(std::string name, ValueId value);
   // The state's next content. One update per state; same type.
   void add_update(ValueId state, ValueId value);
+  // Notes that `value` is the gradient an optimiser consumes for parameter `state`: the planner lays
+  // gradients out in one range, in the order of the parameters.
+  void add_gradient(ValueId state, ValueId value) { gradients_.push_back({state, value}); }
 
   const std::vector<ValueInfo>& values() const { return values_; }
   const std::vector<Node>& nodes() const { return nodes_; }
@@ -117,6 +126,7 @@ class Graph {
   const std::vector<State>& states() const { return states_; }
   const std::vector<Output>& outputs() const { return outputs_; }
   const std::vector<Update>& updates() const { return updates_; }
+  const std::vector<Update>& gradients() const { return gradients_; }
 
   const ValueInfo& value(ValueId id) const { return values_.at(id.index); }
   const Node& node(NodeId id) const { return nodes_.at(id.index); }
@@ -131,7 +141,7 @@ class Graph {
   ValueId find_input(std::string_view name) const;
   ValueId find_output(std::string_view name) const;
 
-  // Replaces every use (node inputs, outputs, updates) of `from`.
+  // Replaces every use (node inputs, outputs, updates, gradients) of `from`.
   void replace_uses(ValueId from, ValueId to);
   void clear_outputs() { outputs_.clear(); }
   void clear_updates() { updates_.clear(); }
@@ -152,6 +162,7 @@ class Graph {
   std::vector<State> states_;
   std::vector<Output> outputs_;
   std::vector<Update> updates_;
+  std::vector<Update> gradients_;
 };
 
 // Copies a graph node by node while a pass changes it. Inputs and states are copied up front with unchanged

@@ -31,9 +31,7 @@ class Backend {
   // answer says which layout each input must have (the pass inserts `reorder` nodes where it differs) and
   // which the outputs will have. `state_free[i]` tells that input i is a state whose layout nobody has fixed
   // yet: the answer fixes it, without a reorder.
-  struct Layouts {
-    std::vector<Layout> inputs, outputs;
-  };
+  using Layouts = NodeLayouts;
   virtual Layouts layouts(const Graph& graph, const Node& node, const std::vector<bool>& state_free,
                           const Target& target) const = 0;
 

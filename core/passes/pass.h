@@ -1,0 +1,58 @@
+// Passes: functions from graph to graph, run by the pipeline in a stated order.
+//
+// A pass never changes what the graph computes. It is idempotent, keeps names and source lines on what it
+// replaces, and appears once in core/passes/pipeline.cpp together with the reason for its place.
+//
+//   Graph optimised = run_pipeline(graph, context);
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/ir/graph.h"
+
+namespace ingot {
+
+// Answers for the layout pass; see Backend::layouts.
+using LayoutOracle =
+    std::function<NodeLayouts(const Graph&, const Node&, const std::vector<bool>& state_free)>;
+
+struct PassTiming {
+  std::string name;
+  double ms = 0.0;
+  std::size_t nodes_before = 0, nodes_after = 0;
+};
+
+struct PassContext {
+  LayoutOracle layouts;             // null: the layout pass is left out
+  std::set<std::string> skip;       // names of passes to leave out
+  std::string dump_dir;             // not empty: the graph's text after each pass goes here
+  bool optimise = true;             // false: only what is needed to run
+  std::vector<PassTiming> timings;  // filled by the pipeline
+};
+
+struct Pass {
+  std::string_view name;
+  Graph (*run)(const Graph&, PassContext&);
+  bool required = false;  // runs even when optimise is false
+};
+
+// In order.
+std::span<const Pass> pipeline();
+Graph run_pipeline(const Graph& graph, PassContext& context);
+
+// The passes, one file each.
+Graph eliminate_dead_code(const Graph& graph, PassContext& context);
+Graph eliminate_common_subexpressions(const Graph& graph, PassContext& context);
+Graph fold_constants(const Graph& graph, PassContext& context);
+Graph simplify(const Graph& graph, PassContext& context);
+Graph fold_batch_norm(const Graph& graph, PassContext& context);
+Graph fuse_epilogues(const Graph& graph, PassContext& context);
+Graph fuse_elementwise(const Graph& graph, PassContext& context);
+Graph recompute(const Graph& graph, PassContext& context);
+Graph assign_layouts(const Graph& graph, PassContext& context);
+
+}  // namespace ingot

@@ -1,0 +1,106 @@
+// Program: a graph compiled for one target: passes run, nodes lowered to steps, every byte given a place.
+//
+// Immutable and shared: any number of sessions may run one program. The report is exact: a session allocates
+// those bytes and no others.
+//
+//   ProgramPtr p = compile(graph, {.target = Target::cpu(2)});
+//   p->report().total_bytes;
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/ir/graph.h"
+#include "core/passes/pass.h"
+#include "core/plan/memory_plan.h"
+#include "core/runtime/backend.h"
+#include "core/runtime/step.h"
+#include "core/runtime/target.h"
+
+namespace ingot {
+
+struct CompileOptions {
+  Target target = Target::cpu();
+  bool optimise = true;
+  std::set<std::string> skip_passes;
+  std::string dump_passes;   // directory for the graph's text after each pass
+  bool share_memory = true;  // false: every block has its own memory (for tests: results must not change)
+  bool in_place = true;      // false: no two values share memory except views
+};
+
+enum class Region : std::uint8_t { Arena, Parameter, Gradient, State, Staging, Constant };
+inline constexpr int kRegions = 6;
+std::string_view name(Region region);
+
+struct Place {
+  Region region = Region::Arena;
+  std::size_t offset = 0;
+};
+
+// Bytes; `total_bytes` is the sum of the six regions and what a session allocates.
+struct MemoryReport {
+  std::size_t arena_bytes = 0;     // activations and workspaces, shared over time
+  std::size_t max_live_bytes = 0;  // lower bound of the arena
+  std::size_t parameter_bytes = 0;
+  std::size_t gradient_bytes = 0;
+  std::size_t state_bytes = 0;      // optimiser, running statistics, generator, counters
+  std::size_t staging_bytes = 0;    // inputs
+  std::size_t constant_bytes = 0;   // computed once when a session starts
+  std::size_t workspace_bytes = 0;  // largest workspace of a step; lies inside the arena
+  std::size_t total_bytes = 0;
+};
+
+// One block of arena memory, for tables and pictures.
+struct Block {
+  ValueId value;  // invalid: a workspace of step `first`
+  std::size_t offset = 0, bytes = 0;
+  std::int32_t first = 0, last = 0;  // schedule positions
+};
+
+class Program {
+ public:
+  const Graph& graph() const { return graph_; }
+  const Target& target() const { return target_; }
+  const Backend& backend() const { return *backend_; }
+  const MemoryReport& report() const { return report_; }
+  const std::vector<Block>& blocks() const { return blocks_; }
+  std::int32_t peak_step() const { return peak_step_; }
+  const std::vector<PassTiming>& pass_timings() const { return timings_; }
+
+  // Nodes run at every step, in order, and those run once per session (they depend on constants and on states
+  // that never change).
+  const std::vector<NodeId>& schedule() const { return schedule_; }
+  const std::vector<NodeId>& prepare() const { return prepare_; }
+  const Step& step(NodeId n) const { return *steps_.at(n.index); }
+  Place place(ValueId v) const { return places_.at(v.index); }
+  // States whose new content is copied at the end because it could not be written in place.
+  const std::vector<Update>& copies() const { return copies_; }
+  std::size_t region_bytes(Region r) const { return region_bytes_[static_cast<std::size_t>(r)]; }
+
+  double flops() const;        // of one run
+  double bytes_moved() const;  // read and written by the scheduled steps, by the registry's cost functions
+
+ private:
+  friend class Compiler;
+  Graph graph_;
+  Target target_;
+  const Backend* backend_ = nullptr;
+  std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<NodeId> schedule_, prepare_;
+  std::vector<Place> places_;
+  std::vector<Update> copies_;
+  std::vector<Block> blocks_;
+  std::int32_t peak_step_ = 0;
+  MemoryReport report_;
+  std::array<std::size_t, kRegions> region_bytes_{};
+  std::vector<PassTiming> timings_;
+};
+
+using ProgramPtr = std::shared_ptr<const Program>;
+
+// Throws UsageError naming the node when the backend cannot run it.
+ProgramPtr compile(const Graph& graph, const CompileOptions& options = {});
+
+}  // namespace ingot

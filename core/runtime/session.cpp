@@ -1,0 +1,296 @@
+#include "core/runtime/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/base/error.h"
+#include "core/runtime/initial_state.h"
+
+namespace ingot {
+
+struct Session::Impl {
+  ProgramPtr program;
+  SessionOptions options;
+  std::array<std::shared_ptr<void>, kRegions> memory;
+  std::size_t allocated = 0;
+
+  struct Bound {
+    NodeId node;
+    std::unique_ptr<BoundStep> step;  // null for views
+  };
+  std::vector<Bound> prepare, schedule;
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::vector<Copy> copies;
+  bool prepared = false;
+
+  const Graph& graph() const { return program->graph(); }
+  const Backend& backend() const { return program->backend(); }
+
+  void* address(ValueId v) const {
+    const Place p = program->place(v);
+    return static_cast<std::byte*>(memory[static_cast<std::size_t>(p.region)].get()) + p.offset;
+  }
+
+  Bound bind(NodeId n, void* workspace) const {
+    const Node& node = graph().node(n);
+    const Step& step = program->step(n);
+    if (step.is_view) return {n, nullptr};
+    std::vector<void*> in, out;
+    for (const ValueId v : node.inputs) in.push_back(address(v));
+    for (const ValueId v : node.outputs) out.push_back(address(v));
+    return {n, step.bind({in, out, workspace, nullptr})};
+  }
+
+  void allocate() {
+    for (int r = 0; r < kRegions; ++r) {
+      const std::size_t bytes = program->region_bytes(static_cast<Region>(r));
+      memory[static_cast<std::size_t>(r)] = backend().allocate(bytes);
+      if (static_cast<Region>(r) == Region::Staging)
+        backend().zero(memory[static_cast<std::size_t>(r)].get(), bytes);
+      allocated += bytes;
+    }
+  }
+
+  void bind_all() {
+    std::byte* const arena = static_cast<std::byte*>(memory[static_cast<std::size_t>(Region::Arena)].get());
+    std::vector<void*> workspace(program->schedule().size(), nullptr);
+    for (const Block& b : program->blocks())
+      if (!b.value.valid()) workspace[static_cast<std::size_t>(b.first)] = arena + b.offset;
+    for (const NodeId n : program->prepare()) prepare.push_back(bind(n, arena));
+    for (std::size_t i = 0; i < workspace.size(); ++i)
+      schedule.push_back(bind(program->schedule()[i], workspace[i]));
+    for (const Update& u : program->copies())
+      copies.push_back({address(u.state), address(u.value), graph().type(u.state).bytes()});
+  }
+
+  Tensor view(ValueId v) const { return Tensor(graph().type(v), address(v), nullptr); }
+
+  void begin() {
+    backend().begin_run(program->target());
+    if (prepared) return;
+    for (auto& b : prepare)
+      if (b.step) b.step->run();
+    prepared = true;
+  }
+
+  void finish() {
+    for (const Copy& c : copies) std::memcpy(c.to, c.from, c.bytes);
+  }
+
+  // Blocks whose last reader was step `at` are filled with NaN bytes.
+  void poison_after(std::size_t at) const {
+    std::byte* const arena = static_cast<std::byte*>(memory[static_cast<std::size_t>(Region::Arena)].get());
+    for (const Block& b : program->blocks())
+      if (b.last == static_cast<std::int32_t>(at)) std::memset(arena + b.offset, 0xff, b.bytes);
+  }
+
+  void run_plain() {
+    begin();
+    for (auto& b : schedule)
+      if (b.step) b.step->run();
+    finish();
+  }
+
+  void run_debug(bool check) {
+    begin();
+    if (check) check_sources();
+    for (std::size_t i = 0; i < schedule.size(); ++i) {
+      if (schedule[i].step) schedule[i].step->run();
+      if (check) check_results(schedule[i].node);
+      if (options.poison) poison_after(i);
+    }
+    finish();
+  }
+
+  struct Range {
+    double lo = std::numeric_limits<double>::infinity(), hi = -std::numeric_limits<double>::infinity();
+    std::int64_t nan = 0, inf = 0, count = 0;
+    bool bad() const { return nan + inf > 0; }
+  };
+
+  Range range(ValueId v) const {
+    Range r;
+    const Tensor t = view(v);
+    if (!is_floating(t.dtype())) return r;
+    visit_dtype(t.dtype(), [&]<class T>() {
+      for (const T& e : t.values<T>()) {
+        const double d = to_double(e);
+        ++r.count;
+        if (std::isnan(d))
+          ++r.nan;
+        else if (std::isinf(d))
+          ++r.inf;
+        else {
+          r.lo = std::min(r.lo, d);
+          r.hi = std::max(r.hi, d);
+        }
+      }
+    });
+    return r;
+  }
+
+  std::string describe(ValueId v) const {
+    const ValueInfo& info = graph().value(v);
+    const Range r = range(v);
+    std::string text = cat(info.name.empty() ? cat("%", v.index) : info.name, " ", to_string(info.type));
+    if (r.count > 0 && r.lo <= r.hi) text += cat(" in [", r.lo, ", ", r.hi, "]");
+    if (r.bad()) text += cat(" with ", r.nan, " NaN and ", r.inf, " infinite of ", r.count);
+    return text;
+  }
+
+  void check_sources() const {
+    for (const ValueId v : graph().inputs())
+      if (range(v).bad()) throw NumericError(cat("the input ", describe(v), "; check the data"));
+    for (const State& s : graph().states()) {
+      if (!range(s.value).bad()) continue;
+      NumericError e(cat(
+          "the state ", describe(s.value),
+          " before the step began: an earlier update made it so; lower the learning rate, clip gradients, or "
+          "run with check_numerics to stop at the node that starts it"));
+      e.add_context(s.name, graph().value(s.value).loc);
+      throw e;
+    }
+  }
+
+  void check_results(NodeId n) const {
+    const Node& node = graph().node(n);
+    for (const ValueId v : node.outputs) {
+      if (!range(v).bad()) continue;
+      std::vector<std::string> operands;
+      for (const ValueId in : node.inputs) operands.push_back(describe(in));
+      NumericError e(
+          cat(node.op, " made ", describe(v), operands.empty() ? "" : cat(" from ", join(operands, "; "))));
+      e.add_context(node.name, node.loc);
+      throw e;
+    }
+  }
+
+  ValueId find_state(std::string_view name) const {
+    if (const State* s = graph().find_state(name)) return s->value;
+    throw UsageError(cat("the program has no state '", name, "'"));
+  }
+};
+
+Session::Session(ProgramPtr program, const SessionOptions& options) : impl_(std::make_unique<Impl>()) {
+  impl_->program = std::move(program);
+  impl_->options = options;
+  impl_->allocate();
+  impl_->bind_all();
+  initialise(options.seed);
+}
+
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+const Program& Session::program() const {
+  return *impl_->program;
+}
+std::size_t Session::allocated_bytes() const {
+  return impl_->allocated;
+}
+
+Tensor Session::input(std::string_view name) const {
+  const ValueId v = impl_->graph().find_input(name);
+  if (v.valid()) return impl_->view(v);
+  std::vector<std::string> names;
+  for (const ValueId i : impl_->graph().inputs()) names.push_back(impl_->graph().value(i).name);
+  throw UsageError(
+      cat("the program has no input '", name, "'; it has: ", names.empty() ? "none" : join(names)));
+}
+
+bool Session::has_output(std::string_view name) const {
+  return impl_->graph().find_output(name).valid();
+}
+
+Tensor Session::output(std::string_view name) const {
+  const ValueId v = impl_->graph().find_output(name);
+  if (v.valid()) return impl_->view(v);
+  std::vector<std::string> names;
+  for (const Output& o : impl_->graph().outputs()) names.push_back(o.name);
+  throw UsageError(
+      cat("the program has no output '", name, "'; it has: ", names.empty() ? "none" : join(names)));
+}
+
+void Session::run() {
+  if (impl_->options.check_numerics || impl_->options.poison)
+    impl_->run_debug(impl_->options.check_numerics);
+  else
+    impl_->run_plain();
+}
+
+void Session::run_checked() {
+  impl_->run_debug(true);
+}
+
+std::vector<StepTiming> Session::run_timed() {
+  using Clock = std::chrono::steady_clock;
+  std::vector<StepTiming> out;
+  out.reserve(impl_->schedule.size());
+  impl_->begin();
+  auto before = Clock::now();
+  for (auto& b : impl_->schedule) {
+    if (b.step) b.step->run();
+    const auto now = Clock::now();
+    out.push_back({b.node, std::chrono::duration<double, std::milli>(now - before).count()});
+    before = now;
+  }
+  impl_->finish();
+  return out;
+}
+
+Tensor Session::state(std::string_view name) const {
+  const Tensor view = impl_->view(impl_->find_state(name));
+  Tensor out = Tensor::zeros({view.dtype(), view.shape()});
+  out.copy_from(view);
+  return out;
+}
+
+void Session::set_state(std::string_view name, const Tensor& value) {
+  const Tensor view = impl_->view(impl_->find_state(name));
+  if (value.shape() != view.shape())
+    throw ShapeError(
+        cat("state '", name, "' expects ", to_string(view.shape()), ", got ", to_string(value.shape())));
+  if (view.type().layout.is_blocked()) impl_->backend().zero(view.raw(), view.bytes());  // padding
+  view.copy_from(value);
+  impl_->prepared = false;
+}
+
+std::map<std::string, Tensor> Session::states() const {
+  std::map<std::string, Tensor> out;
+  for (const State& s : impl_->graph().states()) out.emplace(s.name, state(s.name));
+  return out;
+}
+
+void Session::initialise(std::uint64_t seed) {
+  for (const State& s : impl_->graph().states()) {
+    const TensorType& t = impl_->graph().type(s.value);
+    set_state(s.name, initial_state(s, {t.dtype, t.shape}, seed));
+  }
+}
+
+std::size_t Session::copy_states_from(const Session& other) {
+  std::size_t copied = 0;
+  for (const State& s : impl_->graph().states()) {
+    const State* from = other.impl_->graph().find_state(s.name);
+    if (from == nullptr) continue;
+    const Tensor source = other.impl_->view(from->value);
+    const Tensor target = impl_->view(s.value);
+    if (source.shape() != target.shape()) continue;
+    if (target.type().layout.is_blocked() && source.type() != target.type())
+      impl_->backend().zero(target.raw(), target.bytes());
+    target.copy_from(source);
+    ++copied;
+  }
+  impl_->prepared = false;
+  return copied;
+}
+
+}  // namespace ingot

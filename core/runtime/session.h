@@ -1,0 +1,75 @@
+// Session: a running program: its memory and its states.
+//
+// A session belongs to one thread at a time; two sessions may run on two threads. After construction nothing
+// is allocated: run() reads the inputs from their staging memory, executes the steps and leaves the outputs
+// in place until the next run.
+//
+//   Session s(program, {.seed = 1});
+//   s.input("x").copy_from(images);
+//   s.run();
+//   double loss = s.output("loss").item();
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/ir/tensor.h"
+#include "core/runtime/program.h"
+
+namespace ingot {
+
+struct SessionOptions {
+  std::uint64_t seed = 0;       // of initial states
+  bool check_numerics = false;  // after every step: stop at the first node whose result has NaN or infinity
+  bool poison = false;          // fill memory with NaN as soon as it is free (debugging the planner)
+};
+
+struct StepTiming {
+  NodeId node;
+  double ms = 0.0;
+};
+
+class Session {
+ public:
+  explicit Session(ProgramPtr program, const SessionOptions& options = {});
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  const Program& program() const;
+  std::size_t allocated_bytes() const;
+
+  // The staging memory of an input: write into it before run(). Throws UsageError listing the inputs when
+  // there is none of that name.
+  Tensor input(std::string_view name) const;
+  // A result of the last run, valid until the next one.
+  Tensor output(std::string_view name) const;
+  bool has_output(std::string_view name) const;
+
+  void run();
+  // run() with check_numerics on: throws NumericError that names the first bad node, its source line and its
+  // operands' ranges. States that were updated before the bad node keep their new content.
+  void run_checked();
+  // run() with the wall-clock time of each scheduled step.
+  std::vector<StepTiming> run_timed();
+
+  // A row-major copy of a state, and its replacement (same shape; dtype is converted).
+  Tensor state(std::string_view name) const;
+  void set_state(std::string_view name, const Tensor& value);
+  std::map<std::string, Tensor> states() const;
+  // Draws every state's first content anew from `seed`.
+  void initialise(std::uint64_t seed);
+  // Copies the states that both sessions have by name and shape; returns how many.
+  std::size_t copy_states_from(const Session& other);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ingot
