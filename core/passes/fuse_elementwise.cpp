@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "core/op/registry.h"
+#include "core/passes/match.h"
 #include "core/passes/pass.h"
 
 namespace ingot {
@@ -25,9 +26,7 @@ class ElementwiseFusion {
  public:
   explicit ElementwiseFusion(const Graph& graph)
       : graph_(graph), users_(graph.users()), group_(graph.nodes().size(), kNone) {
-    escapes_.assign(graph.values().size(), false);
-    for (const auto& o : graph.outputs()) escapes_[o.value.index] = true;
-    for (const auto& u : graph.updates()) escapes_[u.value.index] = true;
+    escapes_ = escaping_values(graph);
   }
 
   Graph run() {
@@ -56,15 +55,7 @@ class ElementwiseFusion {
     return fusable_dtype(graph_.type(n.outputs[0]).dtype);
   }
 
-  std::optional<double> immediate(ValueId v) const {
-    const ValueInfo& info = graph_.value(v);
-    if (info.kind != ValueKind::Result) return {};
-    const Node& n = graph_.node(info.producer);
-    if (n.op != "full") return {};
-    for (const auto& f : n.attrs.fields())
-      if (f.name == "value") return std::get<double>(f.value);
-    return {};
-  }
+  std::optional<double> immediate(ValueId v) const { return scalar_constant(graph_, v); }
 
   void form_groups() {
     std::unordered_map<std::uint32_t, std::size_t> size;
@@ -141,7 +132,7 @@ class ElementwiseFusion {
       std::vector<ScalarExpr::Reg> args;
       for (const ValueId v : n.inputs) args.push_back(operand(v));
       if (n.op == "fused") {
-        reg[n.outputs[0].index] = inline_tape(tape, tape_of(n), args);
+        reg[n.outputs[0].index] = inline_tape(tape, attribute<ScalarExpr>(n, "expr"), args);
       } else if (n.op == "cast") {
         reg[n.outputs[0].index] = tape.emit_cast(args[0], graph_.type(n.outputs[0]).dtype);
       } else {
@@ -168,12 +159,6 @@ class ElementwiseFusion {
     const ValueId v = rw.graph().node(made).outputs[0];
     rw.graph().value(v).name = graph_.value(node(root).outputs[0]).name;
     rw.map(node(root).outputs[0], v);
-  }
-
-  static ScalarExpr tape_of(const Node& n) {
-    for (const auto& f : n.attrs.fields())
-      if (f.name == "expr") return std::get<ScalarExpr>(f.value);
-    throw UsageError(cat("node '", n.name, "' has no tape"));
   }
 
   static ScalarExpr::Reg inline_tape(ScalarExpr& tape, const ScalarExpr& inner,

@@ -52,7 +52,6 @@ Graph simplify(const Graph& graph, PassContext& context);
 Graph fold_batch_norm(const Graph& graph, PassContext& context);
 Graph fuse_epilogues(const Graph& graph, PassContext& context);
 Graph fuse_elementwise(const Graph& graph, PassContext& context);
-Graph recompute(const Graph& graph, PassContext& context);
 Graph assign_layouts(const Graph& graph, PassContext& context);
 
 }  // namespace ingot

@@ -26,9 +26,6 @@ constexpr std::array kPipeline = {
     Pass{"fold-batch-norm", fold_batch_norm},
     // The library does bias, residual and activation for free; what it takes is gone before tapes form.
     Pass{"fuse-epilogues", fuse_epilogues},
-    // Cheap values that only the backward pass reads again; before tapes, so that the copies fuse into their
-    // readers.
-    Pass{"recompute", recompute},
     Pass{"fuse-elementwise", fuse_elementwise},
     // Last transformation: it asks the backend about each final node.
     Pass{"layout", assign_layouts, true},

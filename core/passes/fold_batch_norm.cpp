@@ -1,0 +1,83 @@
+// Batch-norm folding for inference: conv2d followed by batch_norm_infer becomes one convolution.
+//
+//   y = gamma * (conv(x, w) + b - mean) / sqrt(var + eps) + beta  =  conv(x, w * s) + (b - mean) * s + beta,
+//   s = gamma / sqrt(var + eps)
+//
+// The new weight and bias depend on states only, so a session computes them once. Graphs that update one of
+// these states (training with frozen statistics) are left alone: the folding would be paid at every step.
+#include <unordered_set>
+
+#include "core/op/builder.h"
+#include "core/passes/match.h"
+#include "core/passes/pass.h"
+
+namespace ingot {
+
+Graph fold_batch_norm(const Graph& graph, PassContext&) {
+  const auto users = graph.users();
+  const auto escapes = escaping_values(graph);
+  std::unordered_set<std::uint32_t> updated;
+  for (const auto& u : graph.updates()) updated.insert(u.state.index);
+  const auto fixed = [&](ValueId v) {
+    return graph.value(v).kind == ValueKind::State && !updated.contains(v.index);
+  };
+
+  GraphRewriter rw(graph);
+  for (std::uint32_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& n = graph.nodes()[i];
+    const Node* conv = n.op == "batch_norm_infer" ? producer(graph, n.inputs[0], "conv2d") : nullptr;
+    bool fold = conv != nullptr && users[n.inputs[0].index].size() == 1 && !escapes[n.inputs[0].index] &&
+                attribute<std::string>(*conv, "activation").empty() &&
+                !attribute<bool>(*conv, "has_residual");
+    if (fold) {
+      for (std::size_t k = 1; k < n.inputs.size(); ++k) fold = fold && fixed(n.inputs[k]);
+      for (std::size_t k = 1; k < conv->inputs.size(); ++k) fold = fold && fixed(conv->inputs[k]);
+    }
+    if (!fold) {
+      rw.copy({i});
+      continue;
+    }
+    Graph& g = rw.graph();
+    const auto value = [&](ValueId v) { return Value(g, rw(v)); };
+    const auto full = [&](double c) {
+      return apply0(g, "full",
+                    op("full")
+                        .attrs.with("value", c)
+                        .with("dtype", graph.type(n.inputs[1]).dtype)
+                        .with("shape", Shape{}),
+                    n.loc);
+    };
+    const auto saved = g.build;
+    g.build.scopes.clear();
+    g.build.scope_locs.clear();
+    {
+      Scope scope(g, cat(n.name, "/fold"), n.loc);
+      const Value w = value(conv->inputs[1]), gamma = value(n.inputs[1]), beta = value(n.inputs[2]);
+      const Value mean = value(n.inputs[3]), var = value(n.inputs[4]);
+      const Value s = apply1(
+          "mul",
+          {gamma,
+           apply1("rsqrt", {apply1("add", {var, full(attribute<double>(n, "eps"))}, {}, n.loc)}, {}, n.loc)},
+          {}, n.loc);
+      const Value per_filter =
+          apply1("reshape", {s}, op("reshape").attrs.with("shape", Shape{s.dim(0), 1, 1, 1}), n.loc);
+      const Value weight = apply1("mul", {w, per_filter}, {}, n.loc);
+      const bool has_bias = attribute<bool>(*conv, "has_bias");
+      const Value shift = has_bias ? apply1("sub", {value(conv->inputs[2]), mean}, {}, n.loc)
+                                   : apply1("neg", {mean}, {}, n.loc);
+      const Value bias = apply1("add", {apply1("mul", {shift, s}, {}, n.loc), beta}, {}, n.loc);
+      Node folded = *conv;
+      folded.inputs = {rw(conv->inputs[0]), weight.id(), bias.id()};
+      folded.attrs = conv->attrs.with("has_bias", true);
+      const TensorType type = graph.type(n.outputs[0]);
+      const NodeId made = g.add_node(std::move(folded), std::span(&type, 1));
+      g.value(g.node(made).outputs[0]).name = graph.value(n.outputs[0]).name;
+      rw.map(n.outputs[0], g.node(made).outputs[0]);
+    }
+    g.build = saved;
+  }
+  PassContext none;
+  return eliminate_dead_code(rw.finish(), none);
+}
+
+}  // namespace ingot

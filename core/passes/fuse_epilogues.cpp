@@ -1,0 +1,206 @@
+// Epilogues: what follows a convolution, matrix product or batch norm and is free inside it.
+//
+// Forward: conv2d | matmul | batch_norm, then + bias, + residual, relu, each read by nobody else, become
+// attributes of the first node. The fused node stands where the last of them stood, since the residual may be
+// computed in between. Backward: batch_norm_grad whose incoming gradient is masked by its own ReLU result
+// applies the mask itself and hands the masked gradient on to the residual branch.
+#include <unordered_map>
+
+#include "core/op/builder.h"
+#include "core/passes/match.h"
+#include "core/passes/pass.h"
+
+namespace ingot {
+
+namespace {
+
+struct Chain {
+  std::uint32_t root = 0;  // the last node of the chain
+  ValueId bias, residual;
+  bool relu = false;
+  std::vector<std::uint32_t> swallowed;  // nodes that go, the base included
+};
+
+class EpilogueFusion {
+ public:
+  explicit EpilogueFusion(const Graph& graph)
+      : graph_(graph), users_(graph.users()), escapes_(escaping_values(graph)) {}
+
+  Graph run() {
+    find_forward();
+    GraphRewriter rw(graph_);
+    for (std::uint32_t i = 0; i < graph_.nodes().size(); ++i) {
+      if (const auto it = base_of_root_.find(i); it != base_of_root_.end()) {
+        emit(rw, it->second);
+      } else if (!swallowed_[i]) {
+        rw.copy({i});
+      }
+    }
+    return rw.finish();
+  }
+
+ private:
+  const Node& node(std::uint32_t i) const { return graph_.nodes()[i]; }
+
+  static bool plain(const Node& n) { return attribute<std::string>(n, "activation").empty(); }
+
+  void find_forward() {
+    swallowed_.assign(graph_.nodes().size(), false);
+    for (std::uint32_t i = 0; i < graph_.nodes().size(); ++i) {
+      const Node& n = node(i);
+      if (n.op != "conv2d" && n.op != "matmul" && n.op != "batch_norm") continue;
+      if (swallowed_[i] || !plain(n)) continue;
+      Chain c = follow(i);
+      if (c.root == i) continue;
+      // Other results of the base (batch statistics) must not be read before the fused node runs.
+      bool early = false;
+      for (std::size_t k = 1; k < n.outputs.size(); ++k)
+        for (const NodeId u : users_[n.outputs[k].index]) early = early || u.index < c.root;
+      if (early) continue;
+      for (const std::uint32_t s : c.swallowed) swallowed_[s] = true;
+      base_of_root_[c.root] = i;
+      chains_[i] = std::move(c);
+    }
+  }
+
+  Chain follow(std::uint32_t base) const {
+    const Node& n = node(base);
+    Chain c;
+    c.root = base;
+    c.swallowed = {base};
+    ValueId v = n.outputs[0];
+    const bool may_bias = n.op != "batch_norm" && !attribute<bool>(n, "has_bias");
+    const bool may_add = !attribute<bool>(n, "has_residual");
+    while (!c.relu && !escapes_[v.index] && users_[v.index].size() == 1) {
+      const std::uint32_t u = users_[v.index][0].index;
+      const Node& next = node(u);
+      if (swallowed_[u] || graph_.type(next.outputs[0]) != graph_.type(v)) break;
+      if (next.op == "relu") {
+        c.relu = true;
+      } else if (next.op == "add") {
+        const ValueId other = next.inputs[0] == v ? next.inputs[1] : next.inputs[0];
+        if (may_bias && !c.bias.valid() && !c.residual.valid() && is_bias(n, other)) {
+          c.bias = other;
+        } else if (may_add && !c.residual.valid() && graph_.type(other) == graph_.type(v)) {
+          c.residual = other;
+        } else {
+          break;
+        }
+      } else {
+        break;
+      }
+      c.swallowed.push_back(u);
+      c.root = u;
+      v = next.outputs[0];
+    }
+    return c;
+  }
+
+  // One number per output channel (axis 1 of a convolution, the last axis of a product).
+  bool is_bias(const Node& base, ValueId v) const {
+    const Shape &s = graph_.type(v).shape, &y = graph_.type(base.outputs[0]).shape;
+    const int from_end = base.op == "conv2d" ? 3 : 1;
+    if (s.rank() < from_end || s[-from_end] != y[-from_end] || s.numel() != s[-from_end]) return false;
+    return graph_.type(v).dtype == graph_.type(base.outputs[0]).dtype;
+  }
+
+  void emit(GraphRewriter& rw, std::uint32_t base) {
+    const Chain& c = chains_.at(base);
+    const Node& n = node(base);
+    Node fused = n;
+    for (auto& v : fused.inputs) v = rw(v);
+    if (c.bias.valid()) {
+      Value bias(rw.graph(), rw(c.bias));
+      if (bias.rank() != 1) {
+        Scope scope(rw.graph(), n.name, n.loc);
+        bias =
+            apply1("reshape", {bias}, op("reshape").attrs.with("shape", Shape{bias.shape().numel()}), n.loc);
+      }
+      fused.inputs.push_back(bias.id());
+      fused.attrs = fused.attrs.with("has_bias", true);
+    }
+    if (c.residual.valid()) {
+      fused.inputs.push_back(rw(c.residual));
+      fused.attrs = fused.attrs.with("has_residual", true);
+    }
+    if (c.relu) fused.attrs = fused.attrs.with("activation", std::string("relu"));
+    std::vector<TensorType> types;
+    for (const ValueId v : n.outputs) types.push_back(graph_.type(v));
+    const NodeId made = rw.graph().add_node(std::move(fused), types);
+    for (std::size_t k = 0; k < n.outputs.size(); ++k) {
+      const ValueId old = k == 0 ? node(c.root).outputs[0] : n.outputs[k];
+      rw.map(old, rw.graph().node(made).outputs[k]);
+      rw.graph().value(rw.graph().node(made).outputs[k]).name = graph_.value(old).name;
+    }
+  }
+
+  const Graph& graph_;
+  std::vector<std::vector<NodeId>> users_;
+  std::vector<bool> escapes_, swallowed_;
+  std::unordered_map<std::uint32_t, std::uint32_t> base_of_root_;
+  std::unordered_map<std::uint32_t, Chain> chains_;
+};
+
+// where(z <= 0, 0, g): the gradient g through z = relu(...). Returns g, or an invalid id.
+ValueId unmask(const Graph& g, const Node& where, ValueId z) {
+  if (where.op != "where" || scalar_constant(g, where.inputs[1]) != 0.0) return {};
+  const Node* le = producer(g, where.inputs[0], "le");
+  if (le == nullptr || le->inputs[0] != z || scalar_constant(g, le->inputs[1]) != 0.0) return {};
+  return where.inputs[2];
+}
+
+// The fused forward batch_norm that belongs to a batch_norm_grad: the one whose statistics it reads.
+const Node* forward_of(const Graph& g, const Node& grad) {
+  const Node* f = producer(g, grad.inputs[3], "batch_norm");
+  return f != nullptr && f->outputs[1] == grad.inputs[3] ? f : nullptr;
+}
+
+Graph fuse_batch_norm_grad(const Graph& graph) {
+  const auto users = graph.users();
+  const auto escapes = escaping_values(graph);
+  GraphRewriter rw(graph);
+  for (std::uint32_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& n = graph.nodes()[i];
+    if (n.op != "batch_norm_grad" || !attribute<std::string>(n, "activation").empty()) {
+      rw.copy({i});
+      continue;
+    }
+    const Node* forward = forward_of(graph, n);
+    const Node* mask = producer(graph, n.inputs[0]);
+    ValueId g;
+    if (forward != nullptr && mask != nullptr && attribute<std::string>(*forward, "activation") == "relu" &&
+        !escapes[n.inputs[0].index])
+      g = unmask(graph, *mask, forward->outputs[0]);
+    // Other readers of the masked gradient get it from this node, so they must come later.
+    bool others = false, early = false;
+    for (const NodeId u : users[n.inputs[0].index]) {
+      others = others || u.index != i;
+      early = early || u.index < i;
+    }
+    if (!g.valid() || early) {
+      rw.copy({i});
+      continue;
+    }
+    Node fused = n;
+    for (auto& v : fused.inputs) v = rw(v);
+    fused.inputs[0] = rw(g);
+    fused.inputs.push_back(rw(forward->outputs[0]));
+    fused.attrs = fused.attrs.with("activation", std::string("relu")).with("has_residual", others);
+    std::vector<TensorType> types;
+    for (const ValueId v : n.outputs) types.push_back(graph.type(v));
+    if (others) types.push_back(graph.type(n.inputs[0]));
+    const NodeId made = rw.graph().add_node(std::move(fused), types);
+    for (std::size_t k = 0; k < n.outputs.size(); ++k) rw.map(n.outputs[k], rw.graph().node(made).outputs[k]);
+    if (others) rw.map(n.inputs[0], rw.graph().node(made).outputs.back());  // the `where` node is dead now
+  }
+  PassContext none;
+  return eliminate_dead_code(rw.finish(), none);
+}
+
+}  // namespace
+
+Graph fuse_epilogues(const Graph& graph, PassContext&) {
+  return fuse_batch_norm_grad(EpilogueFusion(graph).run());
+}
+
+}  // namespace ingot
