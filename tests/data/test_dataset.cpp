@@ -1,3 +1,6 @@
+#include <array>
+#include <cmath>
+
 #include "core/base/error.h"
 #include "data/dataset.h"
 #include "data/npy.h"
