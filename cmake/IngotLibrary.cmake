@@ -44,13 +44,17 @@ set_target_properties(ingot PROPERTIES
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
 
-# The elementwise kernels are compiled once per x86-64 level and chosen at run time (cpu/tape_kernels.h).
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  foreach(level 2 3 4)
-    file(GLOB level_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/*_v${level}.cpp)
-    if(level_sources)
-      set_source_files_properties(${level_sources} PROPERTIES
-        COMPILE_OPTIONS "-march=x86-64-v${level};$<$<EQUAL:${level},4>:-mprefer-vector-width=512>")
-    endif()
-  endforeach()
-endif()
+# The CPU's vector kernels are compiled once per x86-64 level and chosen at run time (cpu/simd/level.h). Comparisons must
+# not count as trapping, or selects would stop vectorisation.
+set(simd_flags -O3 -fno-trapping-math)
+file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/*_base.cpp)
+set_source_files_properties(${simd_sources} PROPERTIES COMPILE_OPTIONS "${simd_flags}")
+foreach(level 3 4)
+  file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/*_v${level}.cpp)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set_source_files_properties(${simd_sources} PROPERTIES
+      COMPILE_OPTIONS "${simd_flags};-march=x86-64-v${level};-mprefer-vector-width=$<IF:$<EQUAL:${level},4>,512,256>")
+  else()
+    set_source_files_properties(${simd_sources} PROPERTIES COMPILE_OPTIONS "${simd_flags}")
+  endif()
+endforeach()
