@@ -97,6 +97,10 @@ class Attrs {
     return m->value;
   }
   std::vector<AttrField> fields() const { return model_ ? model_->fields() : std::vector<AttrField>{}; }
+  // True when both hold the same struct, whatever their values.
+  bool same_struct(const Attrs& other) const {
+    return model_ && other.model_ ? typeid(*model_) == typeid(*other.model_) : model_ == other.model_;
+  }
   // A copy with one field changed; throws UsageError when there is no such field or its type differs.
   Attrs with(std::string_view name, const AttrValue& value) const;
 
