@@ -117,9 +117,10 @@ Evaluated evaluate(const Graph& given, const NamedTensors& feeds, const NamedTen
     const TensorType& type = graph.type(s.value);
     const auto it = states.find(s.name);
     // The f64 twin starts where the f32 graph starts, not between its roundings.
-    values[s.value.index] = it != states.end()
-                                ? as_type(it->second, type, s.name)
-                                : initial_state(s, given.type(s.value), options.seed).to(type.dtype);
+    values[s.value.index] =
+        it != states.end()
+            ? as_type(it->second, type, s.name)
+            : initial_state(s, {given.type(s.value).dtype, type.shape}, options.seed).to(type.dtype);
   }
 
   // The last node that reads each value; a tensor is let go after it.
