@@ -92,7 +92,7 @@ std::string layout_text(const Layout& l) {
   return l.is_row_major() ? "@" : to_string(l);
 }
 
-void print_graph(std::string& out, const Graph& g, const TextOptions& options, const std::string& indent);
+void write_graph(std::string& out, const Graph& g, const TextOptions& options, const std::string& indent);
 
 std::string attr_text(const AttrValue& value, const TextOptions& options, const std::string& indent) {
   return std::visit(
@@ -118,19 +118,19 @@ std::string attr_text(const AttrValue& value, const TextOptions& options, const 
         } else {
           if (!v) return "none";
           std::string body = "{\n";
-          print_graph(body, *v, options, indent + "  ");
+          write_graph(body, *v, options, indent + "  ");
           return body + indent + "}";
         }
       },
       value);
 }
 
-void print_value(std::string& out, const Graph& g, ValueId id) {
+void write_value(std::string& out, const Graph& g, ValueId id) {
   out += cat("%", id.index);
   if (!g.value(id).name.empty()) out += cat(" ", quoted(g.value(id).name));
 }
 
-void print_place(std::string& out, std::string_view node, const SourceLoc& loc, const TextOptions& options) {
+void write_place(std::string& out, std::string_view node, const SourceLoc& loc, const TextOptions& options) {
   const std::string where = options.locations ? to_string(loc) : "";
   const std::string_view called = options.names ? node : std::string_view();
   if (where.empty() && called.empty()) return;
@@ -138,12 +138,12 @@ void print_place(std::string& out, std::string_view node, const SourceLoc& loc, 
   if (!where.empty()) out += cat(" ", word(where));
 }
 
-void print_node(std::string& out, const Graph& g, NodeId id, const TextOptions& options,
+void write_node(std::string& out, const Graph& g, NodeId id, const TextOptions& options,
                 const std::string& indent) {
   const Node& n = g.node(id);
   for (std::size_t i = 0; i < n.outputs.size(); ++i) {
     if (i != 0) out += ", ";
-    print_value(out, g, n.outputs[i]);
+    write_value(out, g, n.outputs[i]);
   }
   if (!n.outputs.empty()) out += " = ";
   out += n.op;
@@ -164,10 +164,10 @@ void print_node(std::string& out, const Graph& g, NodeId id, const TextOptions& 
   if (any) out += '}';
   for (std::size_t i = 0; i < n.outputs.size(); ++i)
     out += cat(i == 0 ? " : " : ", ", to_string(g.type(n.outputs[i])));
-  print_place(out, n.name, n.loc, options);
+  write_place(out, n.name, n.loc, options);
 }
 
-void print_state(std::string& out, const Graph& g, const State& s, const TextOptions& options) {
+void write_state(std::string& out, const Graph& g, const State& s, const TextOptions& options) {
   const ValueInfo& v = g.value(s.value);
   out += cat("%", s.value.index);
   if (v.name != s.name) out += cat(" ", quoted(v.name));
@@ -188,35 +188,35 @@ void print_state(std::string& out, const Graph& g, const State& s, const TextOpt
       out += cat(" data(", tensor_text(s.init.data, options), ")");
       break;
   }
-  print_place(out, "", v.loc, options);
+  write_place(out, "", v.loc, options);
 }
 
-void print_graph(std::string& out, const Graph& g, const TextOptions& options, const std::string& indent) {
+void write_graph(std::string& out, const Graph& g, const TextOptions& options, const std::string& indent) {
   std::uint32_t node = 0;
   // Nodes appear where their results do; those without results follow the node before them.
-  const auto print_nodes_up_to = [&](std::uint32_t end) {
+  const auto write_nodes_up_to = [&](std::uint32_t end) {
     for (; node < end; ++node) {
       out += indent;
-      print_node(out, g, {node}, options, indent);
+      write_node(out, g, {node}, options, indent);
       out += '\n';
     }
   };
   for (std::uint32_t i = 0; i < g.values().size(); ++i) {
     const ValueInfo& v = g.values()[i];
     if (v.kind == ValueKind::Result) {
-      print_nodes_up_to(v.producer.index + 1);
+      write_nodes_up_to(v.producer.index + 1);
       continue;
     }
     out += indent;
     if (v.kind == ValueKind::Input) {
       out += cat("%", i, " = input ", quoted(v.name), " : ", to_string(v.type));
-      print_place(out, "", v.loc, options);
+      write_place(out, "", v.loc, options);
     } else if (const State* s = g.state_of({i})) {
-      print_state(out, g, *s, options);
+      write_state(out, g, *s, options);
     }
     out += '\n';
   }
-  print_nodes_up_to(static_cast<std::uint32_t>(g.nodes().size()));
+  write_nodes_up_to(static_cast<std::uint32_t>(g.nodes().size()));
   for (const Output& o : g.outputs())
     out += cat(indent, "output ", quoted(o.name), " = %", o.value.index, "\n");
   for (const Update& u : g.updates())
@@ -225,19 +225,19 @@ void print_graph(std::string& out, const Graph& g, const TextOptions& options, c
 
 }  // namespace
 
-std::string to_text(const Graph& graph, const TextOptions& options) {
+std::string print_graph(const Graph& graph, const TextOptions& options) {
   std::string out;
-  print_graph(out, graph, options, "");
+  write_graph(out, graph, options, "");
   return out;
 }
 
-std::string to_text(const Graph& graph, NodeId node, const TextOptions& options) {
+std::string print_node(const Graph& graph, NodeId node, const TextOptions& options) {
   std::string out;
-  print_node(out, graph, node, options, "");
+  write_node(out, graph, node, options, "");
   return out;
 }
 
-std::string to_text(const AttrValue& value, const TextOptions& options) {
+std::string print_attr(const AttrValue& value, const TextOptions& options) {
   return attr_text(value, options, "");
 }
 

@@ -31,10 +31,10 @@ struct TextOptions {
   std::int64_t elide_tensors_above = -1;
 };
 
-std::string to_text(const Graph& graph, const TextOptions& options = {});
+std::string print_graph(const Graph& graph, const TextOptions& options = {});
 // The statement of one node, without a newline.
-std::string to_text(const Graph& graph, NodeId node, const TextOptions& options = {});
-std::string to_text(const AttrValue& value, const TextOptions& options = {});
+std::string print_node(const Graph& graph, NodeId node, const TextOptions& options = {});
+std::string print_attr(const AttrValue& value, const TextOptions& options = {});
 
 // The inverse; throws FormatError with the line number. Ops must be registered; types are taken as written
 // (verify() checks them).

@@ -51,7 +51,7 @@ Graph run_pipeline(const Graph& graph, PassContext& context) {
       throw UsageError(cat("there is no pass '", skipped, "'; the passes are: ", join(names)));
     }
   }
-  const auto dump = [&, number = 0](std::string_view name, const Graph& g) mutable {
+  auto dump = [&, number = 0](std::string_view name, const Graph& g) mutable {
     if (context.dump_dir.empty()) return;
     std::filesystem::create_directories(context.dump_dir);
     char prefix[8];
