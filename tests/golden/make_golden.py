@@ -13,15 +13,7 @@ What one case is:
   - after the last step: for every float entry of the state dict its element count, sum and sum of squares
     (float64 run), and the loss in evaluation mode on batch 0, where the running statistics count.
 
-The models:
-  lenet5    1x28x28; conv1 1->6 5x5 pad 2, ReLU, max-pool 2, conv2 6->16 5x5, ReLU, max-pool 2, flatten (400),
-            fc1 120, ReLU, fc2 84, ReLU, fc3 10. Keys conv1 conv2 fc1 fc2 fc3, each .weight and .bias.
-  resnet20  3x32x32; He et al. 2015, section 4.2: conv1 3x3 3->16 (no bias), bn1, ReLU; layer1..layer3 of three basic
-            blocks each, 16, 32, 64 channels, the first block of layer2 and layer3 with stride 2; global average
-            pool; fc 64->10. Where a block changes shape its shortcut is a projection (option B of the paper):
-            downsample.0, a 1x1 convolution without bias, and downsample.1, a batch norm. Keys as in torchvision's
-            ResNet, layer1.0.conv1.weight and so on.
-  resnet18  torchvision's, on 3x64x64 with ten classes.
+The models are those of torch_models.py, with ten classes.
 """
 
 import argparse
@@ -35,60 +27,16 @@ import numpy as np
 import torch
 import torchvision
 from torch import nn
-from torchvision.models.resnet import BasicBlock
 
 import formula
+import torch_models
 
 HERE = pathlib.Path(__file__).resolve().parent
 STEPS, BATCHES, CLASSES, LIMIT = 20, 4, 10, 2e-5
 
 
-class LeNet5(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
-        self.conv2 = nn.Conv2d(6, 16, 5)
-        self.fc1 = nn.Linear(400, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, CLASSES)
-
-    def forward(self, x):
-        f = nn.functional
-        x = f.max_pool2d(f.relu(self.conv1(x)), 2)
-        x = f.max_pool2d(f.relu(self.conv2(x)), 2)
-        x = f.relu(self.fc1(x.flatten(1)))
-        return self.fc3(f.relu(self.fc2(x)))
-
-
-class ResNet20(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, 1)
-        self.layer2 = self._stage(16, 32, 2)
-        self.layer3 = self._stage(32, 64, 2)
-        self.fc = nn.Linear(64, CLASSES)
-
-    @staticmethod
-    def _stage(inputs, outputs, stride):
-        downsample = None
-        if stride != 1 or inputs != outputs:
-            downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        first = BasicBlock(inputs, outputs, stride, downsample)
-        return nn.Sequential(first, BasicBlock(outputs, outputs), BasicBlock(outputs, outputs))
-
-    def forward(self, x):
-        x = torch.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(x.mean((2, 3)))
-
-
-MODELS = {
-    "lenet5": (LeNet5, 16, (1, 28, 28)),
-    "resnet20": (ResNet20, 8, (3, 32, 32)),
-    "resnet18": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 8, (3, 64, 64)),
-}
+# Batch size and shape of a sample.
+MODELS = {"lenet5": (16, (1, 28, 28)), "resnet20": (8, (3, 32, 32)), "resnet18": (8, (3, 64, 64))}
 
 # Options are PyTorch's; every option that Ingot reads is spelt out, so that no default is assumed. Learning rates are
 # as high as the agreement of float32 with float64 allows. The ResNets use a larger eps, because Adam and RMSprop
@@ -131,8 +79,8 @@ def make_optimizer(options, parameters):
 
 
 def run(name, options, dtype):
-    make, batch_size, sample = MODELS[name]
-    model = make().to(dtype)
+    batch_size, sample = MODELS[name]
+    model = torch_models.make(name, CLASSES).to(dtype)
     with torch.no_grad():
         for key, value in model.state_dict().items():
             value.copy_(torch.from_numpy(formula.parameter(key, tuple(value.shape))))
@@ -173,7 +121,7 @@ def main():
     args = parser.parse_args()
     failed = False
     for name in args.models:
-        _, batch_size, sample = MODELS[name]
+        batch_size, sample = MODELS[name]
         cases = []
         for options in CASES[name]:
             losses32, eval32, sums32 = run(name, options, torch.float32)

@@ -1,0 +1,139 @@
+"""One measurement of PyTorch on the CPU in a fresh process; compare.py starts it.
+
+    python benchmarks/peer_pytorch.py resnet20 --batch-size 128 --mode train --variant channels_last --threads 2
+
+prints one line of JSON: images_per_second (all images over all time after the warm-up), step_ms (median),
+peak_bytes (VmHWM, the peak resident memory of this process), steps, and the versions.
+
+A training step is zero_grad(set_to_none=True), forward, cross-entropy, backward, SGD with momentum (fused=True, one
+pass over each parameter). Inputs are random and stay the same, already in the layout that the variant wants: PyTorch
+pays for no copy. The variants:
+
+    nchw            eager, the default layout
+    channels_last   eager, model and input in channels_last
+    compile         torch.compile, channels_last
+    compile_frozen  inference only: torch.compile with freezing, which folds batch norms and packs weights
+
+`--flops` prints instead the operations of the matrix products and convolutions for one image, {"train": ..,
+"infer": ..} per model, a multiply-add counting as two; compare.py uses that one count for both sides.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+VARIANTS = ("nchw", "channels_last", "compile", "compile_frozen")
+# Classes and shape of a sample.
+MODELS = {"lenet5": (10, (1, 28, 28)), "resnet20": (10, (3, 32, 32)),
+          "resnet18": (1000, (3, 224, 224)), "resnet50": (1000, (3, 224, 224))}
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=list(MODELS), nargs="+")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--mode", choices=("train", "infer"), default="train")
+    parser.add_argument("--variant", choices=VARIANTS, default="channels_last")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0, help="measure at least this long, and five steps")
+    parser.add_argument("--warmup-seconds", type=float, default=2.0, help="warm up at least this long, and three steps")
+    parser.add_argument("--flops", action="store_true")
+    return parser.parse_args()
+
+
+ARGS = parse()
+os.environ["OMP_NUM_THREADS"] = str(ARGS.threads)  # read when torch is loaded
+if ARGS.variant == "compile_frozen":
+    os.environ["TORCHINDUCTOR_FREEZING"] = "1"
+
+import torch  # noqa: E402
+from torch.nn.functional import cross_entropy  # noqa: E402
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "golden"))
+import torch_models  # noqa: E402
+
+
+def make_step(name):
+    """The function that compare.py's protocol calls a step."""
+    classes, sample = MODELS[name]
+    torch.manual_seed(0)
+    model = torch_models.make(name, classes)
+    x = torch.randn(ARGS.batch_size, *sample)
+    y = torch.randint(classes, (ARGS.batch_size,))
+    if ARGS.variant != "nchw":
+        model = model.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+    model.train(ARGS.mode == "train")
+    forward = torch.compile(model) if ARGS.variant.startswith("compile") else model
+    if ARGS.mode == "infer":
+        def step():
+            with torch.no_grad():
+                return forward(x)
+        return step
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4, fused=True)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(forward(x), y)
+        loss.backward()
+        optimizer.step()
+    return step
+
+
+def peak_bytes():
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no VmHWM; memory can be measured on Linux only")
+
+
+def measure():
+    step = make_step(ARGS.model[0])
+    step()  # torch.compile compiles here
+    start, count = time.perf_counter(), 0
+    while count < 3 or time.perf_counter() - start < ARGS.warmup_seconds:
+        step()
+        count += 1
+    times = []
+    start = now = time.perf_counter()
+    while len(times) < 5 or now - start < ARGS.seconds:
+        step()
+        before, now = now, time.perf_counter()
+        times.append(now - before)
+    return {"images_per_second": ARGS.batch_size * len(times) / (now - start),
+            "step_ms": 1e3 * statistics.median(times), "peak_bytes": peak_bytes(), "steps": len(times),
+            "torch": torch.__version__, "onednn": onednn_version(), "capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def onednn_version():
+    for line in torch.__config__.show().splitlines():
+        if "MKL-DNN" in line or "oneDNN" in line:
+            return line.split(" v")[1].split()[0] if " v" in line else line.strip(" -")
+    return "none"
+
+
+def flops():
+    from torch.utils.flop_counter import FlopCounterMode
+    result = {}
+    for name in ARGS.model:
+        classes, sample = MODELS[name]
+        model, batch = torch_models.make(name, classes), 2  # batch norm in training mode wants two samples
+        with FlopCounterMode(display=False) as train:
+            cross_entropy(model(torch.randn(batch, *sample)), torch.zeros(batch, dtype=torch.int64)).backward()
+        with torch.no_grad(), FlopCounterMode(display=False) as infer:
+            model.eval()(torch.randn(batch, *sample))
+        result[name] = {"train": train.get_total_flops() / batch, "infer": infer.get_total_flops() / batch}
+    return result
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(ARGS.threads)
+    torch.set_num_interop_threads(1)
+    if ARGS.variant == "compile_frozen" and ARGS.mode != "infer":
+        sys.exit("peer_pytorch: compile_frozen is for --mode infer")
+    print(json.dumps(flops() if ARGS.flops else measure()))
