@@ -100,6 +100,7 @@ fetch_onednn() {
   fi
   echo "bootstrap: fetching oneDNN 3.2 into build/deps/onednn"
   mkdir -p "$deps"
+  find "$deps" -maxdepth 1 -name '.onednn.*' -mmin +60 -exec rm -rf {} +  # of runs that were killed outright
   local staging
   staging=$(mktemp -d "$deps/.onednn.XXXXXX")
   trap 'rm -rf "$scratch" "'"$staging"'"' EXIT
