@@ -36,11 +36,12 @@ class Value {
     return *graph_;
   }
   ValueId id() const { return id_; }
-  const TensorType& type() const { return graph().type(id_); }
-  const Shape& shape() const { return type().shape; }
-  DType dtype() const { return type().dtype; }
-  int rank() const { return shape().rank(); }
-  std::int64_t dim(int axis) const { return shape()[axis]; }
+  // By value: a reference into the graph would dangle as soon as the next op is appended.
+  TensorType type() const { return graph().type(id_); }
+  Shape shape() const { return graph().type(id_).shape; }
+  DType dtype() const { return graph().type(id_).dtype; }
+  int rank() const { return graph().type(id_).shape.rank(); }
+  std::int64_t dim(int axis) const { return graph().type(id_).shape[axis]; }
   // Names the value for plans, dumps and error messages.
   const Value& named(std::string name) const {
     graph().value(id_).name = std::move(name);

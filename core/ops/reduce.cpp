@@ -69,12 +69,12 @@ std::vector<TensorType> infer_argmax(const InferArgs& a) {
 
 // The gradient of the result in the keepdim shape, so that it broadcasts against the operand.
 Value kept(GradContext& c, Value v, const Axes& axes) {
-  const Shape& shape = c.input(0).shape();
+  const Shape shape = c.input(0).shape();
   return reshape(v, reduced_shape(shape, reduced_axes(axes, shape), true));
 }
 
 double count_of(GradContext& c, const Axes& axes) {
-  const Shape& shape = c.input(0).shape();
+  const Shape shape = c.input(0).shape();
   return static_cast<double>(reduced_count(shape, reduced_axes(axes, shape)));
 }
 

@@ -398,7 +398,7 @@ Value reshape(Value x, std::initializer_list<std::int64_t> dims, SourceLoc loc) 
 }
 
 Value flatten(Value x, std::int64_t axis, SourceLoc loc) {
-  const Shape& from = x.shape();
+  const Shape from = x.shape();
   const int first = resolve_axis("flatten", axis, from);
   Shape to;
   for (int i = 0; i < first; ++i) to.push_back(from[i]);
@@ -437,7 +437,7 @@ Value transpose(Value x, const std::vector<std::int64_t>& perm, SourceLoc loc) {
 
 Value slice(Value x, std::int64_t axis, std::int64_t start, std::int64_t end, std::int64_t step,
             SourceLoc loc) {
-  const Shape& shape = x.shape();
+  const Shape shape = x.shape();
   const int a = resolve_axis("slice", axis, shape);
   if (step == 0) throw UsageError("slice: the step must not be 0");
   const std::int64_t dim = shape[a];
