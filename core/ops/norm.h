@@ -1,0 +1,103 @@
+// Batch and layer normalisation.
+//
+//   batch_norm        (x, gamma, beta, running_mean, running_var, [valid_rows], [residual])
+//                     -> y, save_mean, save_rstd, new_running_mean, new_running_var
+//   batch_norm_grad   (dy, x, gamma, save_mean, save_rstd, [valid_rows], [y])
+//                     -> dx, dgamma, dbeta, [dresidual]
+//   batch_norm_infer  (x, gamma, beta, mean, var) -> y
+//   layer_norm        (x, gamma, beta) -> y, mean, rstd
+//   layer_norm_grad   (dy, x, gamma, mean, rstd) -> dx, dgamma, dbeta
+//
+// Batch norm (Ioffe and Szegedy 2015, arXiv 1502.03167): x[N, C, ...] is normalised per channel over all
+// other axes, y = act(gamma (x - mean) rstd + beta + residual), rstd = 1 / sqrt(var + eps) with the biased
+// variance, computed in two passes. The running statistics move by `momentum` towards the batch's, the
+// variance unbiased (PyTorch). gamma, beta and all statistics are [C] and have the dtype of x, or f32 when x
+// is f16 or bf16. valid_rows (an i32 scalar, present when has_valid) says that only the first so many of the
+// N rows count: a short last batch gives the numbers of a batch of that size. Elements of y in the other rows
+// are finite but unspecified, their dx and dresidual are 0; with no valid row the running statistics stay.
+// residual and activation ("relu" or "") are an epilogue; batch_norm_grad then reads y to mask dy and yields
+// the residual's gradient. Training on a single value per channel is refused, as in PyTorch.
+//
+// Layer norm (Ba et al. 2016, arXiv 1607.06450): x is normalised over the axes from `axis` on. gamma and beta
+// have the shape of those axes, mean and rstd that of the axes before.
+//
+// Both gradients are closed under one differentiation only. Cost: 8 flops per element, 11 for gradients;
+// batch norm reads x twice. Errors: ShapeError when ranks, dtypes or channels do not fit, UsageError for eps
+// < 0 or another activation.
+//
+//   BatchNorm b = batch_norm(x, gamma, beta, running_mean, running_var);
+//   g.add_update(running_mean.id(), b.running_mean.id());
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/op/builder.h"
+
+namespace ingot {
+
+struct BatchNormAttrs {
+  double eps = 1e-5, momentum = 0.1;
+  bool has_valid = false, has_residual = false;
+  std::string activation;
+  template <class Self, class Visit>
+  static void fields(Self& s, Visit&& v) {
+    v("eps", s.eps);
+    v("momentum", s.momentum);
+    v("has_valid", s.has_valid);
+    v("has_residual", s.has_residual);
+    v("activation", s.activation);
+  }
+};
+
+struct BatchNormGradAttrs {
+  double eps = 1e-5;
+  bool has_valid = false;
+  std::string activation;
+  bool has_residual = false;
+  template <class Self, class Visit>
+  static void fields(Self& s, Visit&& v) {
+    v("eps", s.eps);
+    v("has_valid", s.has_valid);
+    v("activation", s.activation);
+    v("has_residual", s.has_residual);
+  }
+};
+
+struct BatchNormInferAttrs {
+  double eps = 1e-5;
+  template <class Self, class Visit>
+  static void fields(Self& s, Visit&& v) {
+    v("eps", s.eps);
+  }
+};
+
+struct LayerNormAttrs {
+  std::int64_t axis = -1;  // the first normalised axis; negative counts from the end
+  double eps = 1e-5;
+  template <class Self, class Visit>
+  static void fields(Self& s, Visit&& v) {
+    v("axis", s.axis);
+    v("eps", s.eps);
+  }
+};
+
+struct BatchNorm {
+  Value y, save_mean, save_rstd, running_mean, running_var;
+};
+struct BatchNormOptions {
+  double eps = 1e-5, momentum = 0.1;
+  Value valid_rows{};  // i32 scalar; empty: all rows
+};
+BatchNorm batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
+                     const BatchNormOptions& options = {}, SourceLoc loc = SourceLoc::current());
+Value batch_norm_infer(Value x, Value gamma, Value beta, Value mean, Value var, double eps = 1e-5,
+                       SourceLoc loc = SourceLoc::current());
+
+struct LayerNorm {
+  Value y, mean, rstd;
+};
+LayerNorm layer_norm(Value x, Value gamma, Value beta, std::int64_t axis = -1, double eps = 1e-5,
+                     SourceLoc loc = SourceLoc::current());
+
+}  // namespace ingot
