@@ -1,7 +1,7 @@
 // A program that lives outside Ingot's tree and knows it by <ingot/...> alone.
-#include <cstdio>
 #include <ingot/core/base/shape.h>
 #include <ingot/ingot.h>
+#include <cstdio>
 
 #include "core/base/shape.h"
 
