@@ -54,6 +54,24 @@ INGOT_HOST_DEVICE inline float uniform01(std::uint32_t bits) {
   return static_cast<float>(bits >> 8) * 0x1p-24f;
 }
 
+// [lo, hi), 24 random bits. One rounding whatever the compiler contracts, so all backends agree bit by bit.
+template <class T>
+INGOT_HOST_DEVICE inline T uniform_in(std::uint32_t bits, T lo, T hi) {
+  const T v = std::fma(static_cast<T>(uniform01(bits)), hi - lo, lo);
+  return v < hi ? v : std::nextafter(hi, lo);
+}
+
+// Two independent standard normal numbers from two words.
+// Source: Box, Muller, "A note on the generation of random normal deviates", 1958.
+template <class T>
+INGOT_HOST_DEVICE inline void box_muller(std::uint32_t a, std::uint32_t b, T& z0, T& z1) {
+  const T u = (static_cast<T>(a >> 8) + T(1)) * T(0x1p-24);  // (0, 1]: the logarithm is finite
+  const T radius = std::sqrt(T(-2) * std::log(u));
+  const T angle = T(6.283185307179586476925287) * static_cast<T>(uniform01(b));
+  z0 = radius * std::cos(angle);
+  z1 = radius * std::sin(angle);
+}
+
 class Philox {
  public:
   INGOT_HOST_DEVICE Philox(std::uint64_t seed, std::uint64_t stream) : seed_(seed), stream_(stream) {}
