@@ -1,0 +1,423 @@
+"""Writes tests/golden/op_<family>.json: what PyTorch computes in float64 for small cases of each op.
+
+    python tests/golden/make_op_golden.py
+
+README.md describes the files. A case is written down as a PyTorch function of its inputs; this script evaluates it,
+takes the gradient of sum_k sum(outputs[k] * unit("<op>/<name>/cotangent/<k>")) with respect to each floating input,
+and stores both. Attributes bear Ingot's names.
+"""
+
+import json
+import pathlib
+import warnings
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import formula
+
+HERE = pathlib.Path(__file__).resolve().parent
+warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+
+
+# ---------------------------------------------------------------- inputs
+
+class Input:
+    """What is stored of an input, its value, and whether its gradient is stored."""
+
+    def __init__(self, stored, value, grad):
+        self.stored, self.value, self.grad = stored, value, grad
+
+
+def unit(key, *shape, scale=1.0, offset=0.0, grad=True):
+    """offset + scale * unit(key), float64."""
+    value = torch.from_numpy(offset + scale * formula.unit(key, shape).astype(np.float64))
+    return Input({"key": key, "shape": list(shape), "scale": scale, "offset": offset}, value, grad)
+
+
+def values(numbers, *shape, dtype="f64", grad=True):
+    kind = {"f64": torch.float64, "i64": torch.int64}[dtype]
+    value = torch.tensor(numbers, dtype=kind).reshape(shape or (len(numbers),))
+    return Input({"values": numbers, "shape": list(value.shape), "dtype": dtype}, value, grad and dtype == "f64")
+
+
+def indices(numbers, *shape):
+    return values(numbers, *shape, dtype="i64")
+
+
+# ---------------------------------------------------------------- cases
+
+class Family:
+    def __init__(self, name):
+        self.name, self.cases = name, []
+
+    def add(self, op, name, function, inputs, **attrs):
+        tensors = [i.value.clone().requires_grad_(i.grad) for i in inputs]
+        outputs = function(*tensors)
+        outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+        wanted = [t for t in tensors if t.requires_grad]
+        loss = sum((o * torch.from_numpy(formula.unit(f"{op}/{name}/cotangent/{k}", tuple(o.shape)))).sum()
+                   for k, o in enumerate(outputs) if o.requires_grad)
+        found = iter(torch.autograd.grad(loss, wanted) if wanted else [])
+        grads = [stored(next(found)) if t.requires_grad else None for t in tensors]
+        self.put(op, name, attrs, inputs, outputs, grads)
+
+    def put(self, op, name, attrs, inputs, outputs, grads=()):
+        if any(c["op"] == op and c["name"] == name for c in self.cases):
+            raise ValueError(f"two cases are called {op}/{name}")
+        self.cases.append({"op": op, "name": name, "attrs": attrs, "inputs": [i.stored for i in inputs],
+                           "outputs": [stored(o) for o in outputs], "grads": list(grads)})
+
+    def write(self):
+        text = ",\n".join("  " + json.dumps(c) for c in self.cases)
+        path = HERE / f"op_{self.name}.json"
+        path.write_text('{"made_with": ' + json.dumps({"torch": torch.__version__}) + ',\n "cases": [\n' + text + "\n]}\n")
+        print(f"{path.name}: {len(self.cases)} cases, {path.stat().st_size / 1000:.1f} kB")
+
+
+def stored(tensor):
+    flat = tensor.detach().reshape(-1).tolist()
+    # Fifteen digits: beyond the tolerance of any comparison, and shorter.
+    flat = [float(f"{v:.15g}") if isinstance(v, float) else int(v) for v in flat]
+    return {"shape": list(tensor.shape), "values": flat}
+
+
+def conv():
+    family = Family("conv")
+
+    def case(name, x, w, bias=True, **attrs):
+        full = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1, **attrs}
+        inputs = [unit(f"conv/{name}/x", *x), unit(f"conv/{name}/w", *w)]
+        if bias:
+            inputs.append(unit(f"conv/{name}/b", w[0]))
+        family.add("conv2d", name, lambda *t: F.conv2d(*t, **full), inputs, has_bias=bias, **full)
+
+    case("plain", (2, 3, 5, 6), (4, 3, 3, 3))
+    case("padded", (1, 2, 5, 5), (3, 2, 3, 3), padding=[1, 1])
+    case("strided", (1, 3, 7, 8), (4, 3, 3, 3), bias=False, stride=[2, 2], padding=[1, 1])
+    case("uneven", (1, 2, 7, 6), (3, 2, 3, 2), stride=[3, 1], padding=[0, 1], dilation=[1, 2])
+    case("dilated", (1, 2, 8, 8), (2, 2, 3, 3), dilation=[2, 3], padding=[2, 0])
+    case("grouped", (2, 4, 5, 5), (6, 2, 3, 3), padding=[1, 1], groups=2)
+    case("depthwise", (1, 4, 6, 6), (4, 1, 3, 3), bias=False, stride=[2, 2], padding=[1, 1], groups=4)
+    case("depthwise_multiplier", (1, 3, 5, 5), (6, 1, 3, 3), padding=[1, 1], groups=3)
+    case("pointwise", (2, 5, 3, 4), (4, 5, 1, 1))
+    case("pointwise_strided", (1, 4, 5, 5), (6, 4, 1, 1), bias=False, stride=[2, 2])
+    case("whole_image", (2, 2, 4, 3), (3, 2, 4, 3))
+    case("kernel_mostly_padding", (1, 1, 2, 2), (2, 1, 5, 5), padding=[2, 2])
+    return family
+
+
+def pool():
+    family = Family("pool")
+
+    def case(op, function, name, x, **attrs):
+        family.add(op, name, function, [unit(f"{op}/{name}/x", *x)], **attrs)
+
+    def maximum(name, x, kernel, stride, padding=(0, 0), dilation=(1, 1), ceil_mode=False):
+        attrs = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding), "dilation": list(dilation),
+                 "ceil_mode": ceil_mode}
+        case("max_pool2d", lambda t: F.max_pool2d(t, kernel, stride, padding, dilation, ceil_mode), name, x, **attrs)
+
+    def average(name, x, kernel, stride, padding=(0, 0), ceil_mode=False, count_include_pad=True):
+        attrs = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding), "ceil_mode": ceil_mode,
+                 "count_include_pad": count_include_pad}
+        case("avg_pool2d", lambda t: F.avg_pool2d(t, kernel, stride, padding, ceil_mode, count_include_pad), name, x,
+             **attrs)
+
+    def adaptive(name, x, output_size):
+        case("adaptive_avg_pool2d", lambda t: F.adaptive_avg_pool2d(t, output_size), name, x,
+             output_size=list(output_size))
+
+    maximum("plain", (2, 2, 4, 6), (2, 2), (2, 2))
+    maximum("overlapping_padded", (1, 2, 7, 7), (3, 3), (2, 2), (1, 1))
+    maximum("uneven", (1, 2, 7, 8), (3, 2), (1, 3), (1, 0))
+    maximum("ceil", (1, 2, 6, 7), (3, 3), (2, 2), ceil_mode=True)
+    # The last window of ceil mode would start in the padding, so PyTorch drops it.
+    maximum("ceil_dropped_window", (1, 1, 5, 4), (2, 2), (3, 3), (1, 1), ceil_mode=True)
+    maximum("dilated", (1, 2, 8, 8), (3, 3), (1, 2), (1, 1), (2, 2))
+    average("plain", (2, 2, 4, 6), (2, 2), (2, 2))
+    average("padding_counted", (1, 2, 5, 6), (3, 3), (2, 2), (1, 1))
+    average("padding_not_counted", (1, 2, 5, 6), (3, 3), (2, 2), (1, 1), count_include_pad=False)
+    # With ceil mode the part of a window beyond the padding is never counted, even with count_include_pad.
+    average("ceil_counted", (1, 2, 6, 7), (3, 3), (2, 2), (1, 1), ceil_mode=True)
+    average("ceil_not_counted", (1, 2, 6, 7), (3, 3), (2, 2), (1, 1), ceil_mode=True, count_include_pad=False)
+    average("ceil_dropped_window", (1, 1, 5, 4), (2, 2), (3, 3), (1, 1), ceil_mode=True)
+    average("uneven", (1, 2, 6, 5), (2, 3), (1, 2), (1, 0))
+    adaptive("global", (2, 3, 4, 5), (1, 1))
+    adaptive("uneven", (1, 2, 7, 5), (3, 2))
+    adaptive("overlapping", (1, 2, 5, 7), (4, 5))
+    adaptive("enlarging", (1, 1, 2, 3), (5, 3))
+    return family
+
+
+def norm():
+    family = Family("norm")
+
+    def batch(name, x, momentum=0.1, eps=1e-5, offset=0.0):
+        c = x[1]
+        inputs = [unit(f"batch_norm/{name}/x", *x, scale=2.0, offset=offset),
+                  unit(f"batch_norm/{name}/gamma", c, offset=0.5), unit(f"batch_norm/{name}/beta", c),
+                  unit(f"batch_norm/{name}/mean", c, grad=False),
+                  unit(f"batch_norm/{name}/var", c, scale=0.5, offset=1.0, grad=False)]
+
+        def train(t, gamma, beta, mean, var):
+            mean, var = mean.clone(), var.clone()
+            y = F.batch_norm(t, mean, var, gamma, beta, True, momentum, eps)
+            return y, mean, var  # the running statistics afterwards
+
+        family.add("batch_norm", name, train, inputs, momentum=momentum, eps=eps)
+
+    batch("plain", (3, 2, 2, 3))
+    batch("momentum_eps", (2, 3, 2, 2), momentum=0.4, eps=0.01)
+    batch("two_axes", (5, 3))
+    batch("two_values", (2, 2, 1, 1))
+    batch("far_from_zero", (3, 2, 2, 2), offset=1000.0)
+    family.add("batch_norm_infer", "plain", lambda t, g, b, m, v: F.batch_norm(t, m, v, g, b, False, 0.1, 1e-3),
+               [unit("batch_norm_infer/x", 2, 3, 2, 2), unit("batch_norm_infer/gamma", 3), unit("batch_norm_infer/beta", 3),
+                unit("batch_norm_infer/mean", 3, grad=False),
+                unit("batch_norm_infer/var", 3, scale=0.5, offset=1.0, grad=False)], eps=1e-3)
+
+    def layer(name, x, axis, eps=1e-5, offset=0.0):
+        inner = x[axis:]
+        family.add("layer_norm", name, lambda t, g, b: F.layer_norm(t, inner, g, b, eps),
+                   [unit(f"layer_norm/{name}/x", *x, offset=offset), unit(f"layer_norm/{name}/gamma", *inner, offset=0.5),
+                    unit(f"layer_norm/{name}/beta", *inner)], axis=axis, eps=eps)
+
+    layer("last_axis", (3, 5), -1)
+    layer("two_axes", (2, 3, 4), -2, eps=1e-3)
+    layer("whole_sample", (2, 2, 2, 3), -3)
+    layer("far_from_zero", (2, 6), -1, offset=1000.0)
+    return family
+
+
+def softmax():
+    family = Family("softmax")
+    for name, shape, axis in (("last", (3, 5), -1), ("first", (4, 3), 0), ("channels", (2, 4, 3, 2), 1)):
+        for op, function in (("softmax", F.softmax), ("log_softmax", F.log_softmax)):
+            family.add(op, name, lambda t: function(t, axis), [unit(f"softmax/{name}/x", *shape, scale=4.0)], axis=axis)
+    wild = [1000.0, 999.0, -1000.0, 0.0, -700.0, -701.5, -745.0, -700.25]
+    family.add("softmax", "wild", lambda t: F.softmax(t, -1), [values(wild, 2, 4)], axis=-1)
+    family.add("log_softmax", "wild", lambda t: F.log_softmax(t, -1), [values(wild, 2, 4)], axis=-1)
+    return family
+
+
+def loss():
+    family = Family("loss")
+
+    def entropy(name, logits, labels, smoothing=0.0, ignore=-100, reduction="mean", scale=3.0):
+        family.add("cross_entropy", name,
+                   lambda x, y: F.cross_entropy(x, y, ignore_index=ignore, label_smoothing=smoothing,
+                                                reduction=reduction),
+                   [unit(f"cross_entropy/{name}/logits", *logits, scale=scale), labels],
+                   label_smoothing=smoothing, ignore_index=ignore, reduction=reduction)
+
+    entropy("plain", (4, 5), indices([1, 0, 4, 4]))
+    entropy("sum", (4, 5), indices([1, 0, 4, 4]), reduction="sum")
+    entropy("none", (4, 5), indices([1, 0, 4, 4]), reduction="none")
+    entropy("smoothed", (4, 5), indices([1, 0, 4, 4]), smoothing=0.1)
+    entropy("ignored", (5, 4), indices([2, -100, 0, -100, 3]))
+    entropy("ignored_class", (5, 4), indices([2, 1, 0, 1, 3]), ignore=1)
+    entropy("smoothed_ignored", (5, 4), indices([2, -100, 0, -100, 3]), smoothing=0.2)
+    entropy("smoothed_ignored_none", (5, 4), indices([2, -100, 0, -100, 3]), smoothing=0.2, reduction="none")
+    entropy("pixels", (2, 3, 2, 2), indices([0, 1, 2, 2, -100, 0, 1, 1], 2, 2, 2), smoothing=0.1)
+    entropy("large", (3, 4), indices([0, 1, 2]), scale=500.0)
+    for reduction in ("mean", "sum", "none"):
+        family.add("mse_loss", reduction, lambda x, y: F.mse_loss(x, y, reduction=reduction),
+                   [unit("mse/x", 3, 4), unit("mse/y", 3, 4)], reduction=reduction)
+        family.add("bce_with_logits", reduction,
+                   lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction=reduction),
+                   [unit("bce/x", 3, 4, scale=5.0), unit("bce/y", 3, 4, scale=0.5, offset=0.5, grad=False)],
+                   reduction=reduction)
+    family.add("bce_with_logits", "wild", lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction="none"),
+               [values([800.0, -800.0, 800.0, -800.0, 0.0, 30.0]), values([1.0, 0.0, 0.0, 1.0, 0.5, 0.25], grad=False)],
+               reduction="none")
+    return family
+
+
+def activation():
+    """Away from kinks, where PyTorch's gradient is one of several right answers."""
+    family = Family("activation")
+    anywhere = [-100.0, -20.0, -7.5, -4.0, -2.75, -1.25, -0.5, -0.0625, 1e-9, 0.03125, 0.75, 1.5, 2.5, 4.5, 6.5, 25.0, 90.0]
+    positive = [1e-30, 1e-6, 0.0078125, 0.5, 0.99, 1.0, 1.01, 2.0, 7.5, 1e4, 1e20]
+    small = [-30.0, -3.0, -0.75, -1e-3, -1e-12, 1e-15, 1e-6, 0.01, 0.5, 3.0, 12.0]
+    unary = {
+        "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softplus": F.softplus, "gelu": F.gelu,
+        "gelu_tanh": lambda t: F.gelu(t, approximate="tanh"), "silu": F.silu, "mish": F.mish, "selu": F.selu,
+        "hard_sigmoid": F.hardsigmoid, "hard_swish": F.hardswish, "relu6": F.relu6, "abs": torch.abs,
+        "square": torch.square, "erf": torch.erf, "sin": torch.sin, "cos": torch.cos, "neg": torch.neg,
+    }
+    for op, function in unary.items():
+        family.add(op, "points", function, [values(anywhere)])
+    for op, function in {"log": torch.log, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt,
+                         "reciprocal": torch.reciprocal}.items():
+        family.add(op, "points", function, [values(positive)])
+    for op, function in {"exp": torch.exp, "expm1": torch.expm1}.items():
+        family.add(op, "points", function, [values(small)])
+    family.add("log1p", "points", torch.log1p, [values([-0.999, -0.5, -1e-3, -1e-12, 1e-15, 1e-6, 0.01, 0.5, 3.0, 1e9])])
+    for slope in (0.01, 0.2):
+        family.add("leaky_relu", f"slope_{slope}".replace(".", "_"), lambda t: F.leaky_relu(t, slope), [values(anywhere)],
+                   slope=slope)
+    for alpha in (1.0, 0.5):
+        family.add("elu", f"alpha_{alpha}".replace(".", "_"), lambda t: F.elu(t, alpha), [values(anywhere)], alpha=alpha)
+    family.add("pow", "points", torch.pow, [values([0.5, 2.0, 3.0, 1.5, 10.0]), values([2.0, -1.5, 0.5, 3.25, 0.0])])
+    for op, function in {"maximum": torch.maximum, "minimum": torch.minimum, "div": torch.div}.items():
+        family.add(op, "broadcast", function, [unit(f"{op}/a", 3, 1, 2), unit(f"{op}/b", 4, 1, offset=2.0)])
+    return family
+
+
+def matmul():
+    family = Family("matmul")
+
+    def case(name, a, b, transpose_a=False, transpose_b=False):
+        family.add("matmul", name,
+                   lambda x, y: torch.matmul(x.mT if transpose_a else x, y.mT if transpose_b else y),
+                   [unit(f"matmul/{name}/a", *a), unit(f"matmul/{name}/b", *b)],
+                   transpose_a=transpose_a, transpose_b=transpose_b)
+
+    case("plain", (3, 4), (4, 5))
+    case("linear", (3, 4), (5, 4), transpose_b=True)
+    case("left", (4, 3), (4, 5), transpose_a=True)
+    case("both", (4, 3), (5, 4), transpose_a=True, transpose_b=True)
+    case("batched", (2, 3, 4), (2, 4, 2))
+    case("broadcast", (2, 1, 3, 2), (3, 2, 4))
+    case("broadcast_transposed", (2, 3, 2), (4, 2), transpose_b=True)
+    case("row_times_column", (1, 6), (6, 1))
+    return family
+
+
+def reduce():
+    family = Family("reduce")
+    x = unit("reduce/x", 2, 3, 4, scale=2.0)
+    functions = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
+    for op, function in functions.items():
+        for name, axes, keep in (("last", [2], False), ("outer_kept", [0, 2], True), ("all", [0, 1, 2], False)):
+            family.add(op, name, lambda t: function(t, dim=axes, keepdim=keep), [x], axes=axes, keepdims=keep)
+    for name, axes, keep, correction in (("unbiased", [2], False, 1), ("biased", [0, 1], True, 0),
+                                         ("all_unbiased", [0, 1, 2], False, 1)):
+        family.add("variance", name, lambda t: torch.var(t, dim=axes, keepdim=keep, correction=correction), [x],
+                   axes=axes, keepdims=keep, correction=correction)
+    family.add("variance", "far_from_zero", lambda t: torch.var(t, dim=[1], correction=1),
+               [unit("variance/far", 2, 6, offset=10000.0)], axes=[1], keepdims=False, correction=1)
+    fixed = unit("reduce/x", 2, 3, 4, scale=2.0, grad=False)
+    for axis in (0, 1, -1):
+        family.put("argmax", f"axis_{axis}".replace("-", "minus_"), {"axis": axis}, [fixed],
+                   [torch.argmax(fixed.value, axis)])
+    # Of equal values the first counts.
+    family.put("argmax", "ties", {"axis": 1}, [values([3.0, 5.0, 5.0, -1.0, -1.0, -1.0], 2, 3, grad=False)],
+               [torch.tensor([1, 0])])
+    return family
+
+
+def gather():
+    family = Family("gather")
+    repeated = [2, 0, 2, 2, 4, 0]
+    family.add("embedding", "repeated", lambda w, i: F.embedding(i, w), [unit("embedding/w", 5, 3), indices(repeated, 2, 3)])
+    family.add("gather", "columns", lambda t, i: torch.gather(t, 1, i),
+               [unit("gather/x", 3, 4), indices([0, 0, 3, 1, 2, 2], 3, 2)], axis=1)
+    family.add("gather", "rows", lambda t, i: torch.gather(t, 0, i),
+               [unit("gather/x", 3, 4), indices([2, 0, 1, 2, 0, 0, 1, 2], 2, 4)], axis=0)
+    family.put("one_hot", "plain", {"classes": 4}, [indices([3, 0, 1, 1], 2, 2)],
+               [F.one_hot(torch.tensor([[3, 0], [1, 1]]), 4)])
+    family.add("pad", "both_sides", lambda t: F.pad(t, (1, 2, 0, 1), value=0.5), [unit("pad/x", 2, 3)],
+               before=[0, 1], after=[1, 2], value=0.5)
+    family.add("concat", "middle", lambda a, b: torch.cat((a, b), 1), [unit("concat/a", 2, 1, 3), unit("concat/b", 2, 2, 3)],
+               axis=1)
+    return family
+
+
+def update():
+    """inputs: the parameter, then one gradient per step; outputs: the parameter after each step."""
+    family = Family("update")
+    steps = 6
+
+    def case(op, name, make, **options):
+        start = unit(f"update/{op}/{name}/parameter", 4, grad=False)
+        # Gradients of very different size, one of them nearly zero.
+        grads = [unit(f"update/{op}/{name}/gradient/{s}", 4, scale=(1.0, 0.01, 1e-6)[s % 3], grad=False)
+                 for s in range(steps)]
+        p = torch.nn.Parameter(start.value.clone())
+        optimizer = make([p], options)
+        after = []
+        for g in grads:
+            p.grad = g.value.clone()
+            optimizer.step()
+            after.append(p.detach().clone())
+        family.put(op, name, options, [start, *grads], after)
+
+    def sgd(p, o):
+        return torch.optim.SGD(p, **o)
+
+    def adam(kind):
+        return lambda p, o: kind(p, lr=o["lr"], betas=(o["beta1"], o["beta2"]), eps=o["eps"],
+                                 weight_decay=o["weight_decay"])
+
+    def rmsprop(p, o):
+        return torch.optim.RMSprop(p, **o)
+
+    plain = {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+    case("sgd", "plain", sgd, lr=0.1, **plain)
+    case("sgd", "momentum", sgd, lr=0.1, **{**plain, "momentum": 0.9})
+    # Dampening does not touch the first step.
+    case("sgd", "dampening", sgd, lr=0.1, **{**plain, "momentum": 0.9, "dampening": 0.25})
+    case("sgd", "decay", sgd, lr=0.1, **{**plain, "momentum": 0.9, "weight_decay": 0.05})
+    case("sgd", "nesterov", sgd, lr=0.1, **{**plain, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True})
+    usual = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    case("adam", "plain", adam(torch.optim.Adam), lr=0.01, **usual)
+    case("adam", "decay", adam(torch.optim.Adam), lr=0.01, **{**usual, "weight_decay": 0.1})
+    case("adam", "betas_eps", adam(torch.optim.Adam), lr=0.01, **{**usual, "beta1": 0.5, "beta2": 0.9, "eps": 0.01})
+    case("adamw", "decay", adam(torch.optim.AdamW), lr=0.01, **{**usual, "weight_decay": 0.1})
+    usual = {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0}
+    case("rmsprop", "plain", rmsprop, lr=0.01, **usual)
+    case("rmsprop", "momentum", rmsprop, lr=0.01, **{**usual, "momentum": 0.9, "alpha": 0.9, "eps": 1e-3})
+    case("rmsprop", "decay", rmsprop, lr=0.01, **{**usual, "weight_decay": 0.1})
+    # Clipping by the norm over all parameters; outputs: the norm before, then the clipped gradients.
+    for name, limit in (("clipped", 0.5), ("untouched", 100.0)):
+        grads = [unit("clip/a", 3, 2, grad=False), unit("clip/b", 4, scale=2.0, grad=False)]
+        parameters = [torch.nn.Parameter(torch.zeros_like(g.value)) for g in grads]
+        for p, g in zip(parameters, grads):
+            p.grad = g.value.clone()
+        norm_before = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        family.put("clip_grad_norm", name, {"max_norm": limit}, grads, [norm_before, *(p.grad for p in parameters)])
+    return family
+
+
+def schedule():
+    """outputs: one vector, the learning rate of steps 0, 1, 2, ..."""
+    family = Family("schedule")
+    base = 0.1
+
+    def case(op, name, make, count, **attrs):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
+        scheduler = make(optimizer)
+        rates = []
+        for _ in range(count):
+            rates.append(optimizer.param_groups[0]["lr"])
+            scheduler.step()
+        family.put(op, name, {"lr": base, **attrs}, [], [torch.tensor(rates, dtype=torch.float64)])
+
+    rate = torch.optim.lr_scheduler
+    case("step_lr", "plain", lambda o: rate.StepLR(o, 4, 0.3), 14, step_size=4, gamma=0.3)
+    case("cosine", "to_zero", lambda o: rate.CosineAnnealingLR(o, 12), 13, t_max=12, eta_min=0.0)
+    case("cosine", "to_floor", lambda o: rate.CosineAnnealingLR(o, 9, 0.02), 10, t_max=9, eta_min=0.02)
+    case("one_cycle", "defaults", lambda o: rate.OneCycleLR(o, base, total_steps=20, cycle_momentum=False), 20,
+         total_steps=20, pct_start=0.3, div_factor=25.0, final_div_factor=1e4)
+    case("one_cycle", "other", lambda o: rate.OneCycleLR(o, base, total_steps=15, pct_start=0.45, div_factor=10.0,
+                                                         final_div_factor=100.0, cycle_momentum=False), 15,
+         total_steps=15, pct_start=0.45, div_factor=10.0, final_div_factor=100.0)
+    # Linear from start_factor * lr over `steps` steps, constant afterwards.
+    case("warmup", "constant", lambda o: rate.LinearLR(o, 0.125, 1.0, 5), 8, steps=5, start_factor=0.125)
+
+    def warm_cosine(o):
+        return rate.SequentialLR(o, [rate.LinearLR(o, 0.01, 1.0, 4), rate.CosineAnnealingLR(o, 10)], [4])
+    case("warmup", "cosine", warm_cosine, 14, steps=4, start_factor=0.01, t_max=10)
+    return family
+
+
+def main():
+    for family in (conv, pool, norm, softmax, loss, activation, matmul, reduce, gather, update, schedule):
+        family().write()
+
+
+if __name__ == "__main__":
+    main()
