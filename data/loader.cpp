@@ -131,7 +131,9 @@ struct DataLoader::Impl {
 
   void start() {
     const BlockSignals block;  // inherited by the new threads
-    for (int i = 0; i < options.workers; ++i) threads.emplace_back([this] { work(); });
+    // A worker that comes late must not allocate then.
+    for (int i = 0; i < options.workers; ++i)
+      threads.emplace_back([this, scratch = make_scratch()]() mutable { work(scratch); });
   }
 
   Slot& slot_of(std::uint64_t sequence) { return slots[sequence % slots.size()]; }
@@ -185,8 +187,7 @@ struct DataLoader::Impl {
     return std::vector<std::byte>(dataset->input_type().bytes());
   }
 
-  void work() {
-    std::vector<std::byte> scratch = make_scratch();
+  void work(std::vector<std::byte>& scratch) {
     std::unique_lock lock(mutex);
     for (;;) {
       may_claim.wait(lock, [&] { return stopping || (!paused && claimed - released < slots.size()); });
