@@ -46,7 +46,11 @@ function(ingot_write_if_different path text)
 endfunction()
 
 # The public headers of the rooms, in the order of the arrows, so that the umbrella reads like the house is built.
-# The backends are private, reached through core/runtime/backend.h, and so is every folder detail/.
+# The backends are private, reached through core/runtime/backend.h, and so are folders detail/ and the headers below,
+# which only their own room's sources include.
+set(INGOT_PRIVATE_HEADERS
+  core/ops/elementwise_grad.h core/ops/support.h core/passes/match.h data/byte_reader.h)
+
 function(ingot_public_headers out)
   set(found)
   foreach(room core/base core/expr core/ir core/op core/ops core/autodiff core/passes core/plan core/runtime
@@ -56,6 +60,7 @@ function(ingot_public_headers out)
     list(FILTER room_headers EXCLUDE REGEX "/detail/")
     list(APPEND found ${room_headers})
   endforeach()
+  list(REMOVE_ITEM found ${INGOT_PRIVATE_HEADERS})
   set(${out} ${found} PARENT_SCOPE)
 endfunction()
 
