@@ -1,0 +1,222 @@
+#include "optim/optimizer.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/autodiff/differentiate.h"
+#include "core/ops/creation.h"
+#include "core/ops/elementwise.h"
+#include "core/ops/update.h"
+
+namespace ingot {
+
+namespace {
+
+// '*' matches any run of characters, everything else itself.
+bool glob(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, mark = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      mark = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++mark;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+void require_nonnegative(std::string_view optimizer, std::string_view what, double v) {
+  if (!(v >= 0.0)) throw UsageError(cat(optimizer, ": ", what, " must not be negative, got ", v));
+}
+
+template <class O>
+OptimizerOptions common(const O& o) {
+  return {o.lr, o.weight_decay, o.schedule, o.clip_norm, o.groups};
+}
+
+class Sgd final : public Optimizer {
+ public:
+  explicit Sgd(const SgdOptions& o) : Optimizer(common(o)), o_(o) {
+    require_nonnegative("sgd", "momentum", o.momentum);
+    if (o.nesterov && (o.momentum == 0.0 || o.dampening != 0.0))
+      throw UsageError("sgd: nesterov needs a momentum and no dampening");
+  }
+
+ private:
+  void append(Graph&, const Update& u) const override {
+    SgdAttrs a;
+    a.count = static_cast<std::int64_t>(u.params.size());
+    a.momentum = o_.momentum;
+    a.dampening = o_.dampening;
+    a.weight_decay = u.weight_decay;
+    a.nesterov = o_.nesterov;
+    if (o_.momentum == 0.0)
+      apply_update("sgd", a, u, {});
+    else
+      apply_update("sgd", a, u, {states_for(u, "momentum")});
+  }
+  SgdOptions o_;
+};
+
+class Adam final : public Optimizer {
+ public:
+  Adam(const AdamOptions& o, bool decoupled) : Optimizer(common(o)), o_(o), decoupled_(decoupled) {
+    for (const double beta : {o.beta1, o.beta2})
+      if (!(beta >= 0.0 && beta < 1.0)) throw UsageError(cat("adam: beta must be in [0, 1), got ", beta));
+  }
+
+ private:
+  void append(Graph&, const Update& u) const override {
+    AdamAttrs a;
+    a.count = static_cast<std::int64_t>(u.params.size());
+    a.beta1 = o_.beta1;
+    a.beta2 = o_.beta2;
+    a.eps = o_.eps;
+    a.weight_decay = u.weight_decay;
+    a.decoupled = decoupled_;
+    const auto m = states_for(u, "exp_avg"), v = states_for(u, "exp_avg_sq");
+    apply_update("adam", a, u, {m, v});
+  }
+  AdamOptions o_;
+  bool decoupled_;
+};
+
+class Rmsprop final : public Optimizer {
+ public:
+  explicit Rmsprop(const RmspropOptions& o) : Optimizer(common(o)), o_(o) {}
+
+ private:
+  void append(Graph&, const Update& u) const override {
+    RmspropAttrs a;
+    a.count = static_cast<std::int64_t>(u.params.size());
+    a.alpha = o_.alpha;
+    a.eps = o_.eps;
+    a.weight_decay = u.weight_decay;
+    a.momentum = o_.momentum;
+    std::vector<std::vector<Value>> states{states_for(u, "square_avg")};
+    if (o_.momentum != 0.0) states.push_back(states_for(u, "momentum_buffer"));
+    apply_update("rmsprop", a, u, states);
+  }
+  RmspropOptions o_;
+};
+
+}  // namespace
+
+Optimizer::Optimizer(OptimizerOptions options) : options_(std::move(options)) {
+  require_nonnegative("optimizer", "lr", options_.lr);
+  require_nonnegative("optimizer", "weight_decay", options_.weight_decay);
+  require_nonnegative("optimizer", "clip_norm", options_.clip_norm);
+}
+
+void Optimizer::minimize(Value loss, SourceLoc loc) const {
+  Graph& g = loss.graph();
+  struct Group {
+    double lr_scale, weight_decay;
+    std::vector<Value> params;
+  };
+  std::vector<Group> groups;  // one per entry of options_.groups, then the rest
+  for (const auto& pg : options_.groups)
+    groups.push_back({pg.lr_scale, pg.weight_decay.value_or(options_.weight_decay), {}});
+  groups.push_back({1.0, options_.weight_decay, {}});
+  std::vector<Value> params;
+  for (const State& s : g.states()) {
+    if (s.role != StateRole::Parameter || !s.trainable) continue;
+    std::size_t k = 0;
+    while (k < options_.groups.size() && !glob(options_.groups[k].pattern, s.name)) ++k;
+    if (groups[k].lr_scale == 0.0) continue;
+    groups[k].params.emplace_back(g, s.value);
+    params.emplace_back(g, s.value);
+  }
+  if (params.empty()) throw UsageError("minimize: the graph has no trainable parameter");
+
+  const std::vector<Value> grads = differentiate(g, loss, params);
+  const Scope scope(g, "optim", loc);
+  std::map<ValueId, Value> grad_of;
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    grad_of[params[i].id()] = grads[i];
+    g.add_gradient(params[i].id(), grads[i].id());
+  }
+  // The counter counts finished steps; f32 is exact up to 2^24 of them.
+  const Value t = state(g, StateRole::Counter, "optim/step", {DType::F32, {}}, Init::constant(0.0), false);
+  const Value step = t + 1.0;
+  g.add_update(t.id(), step.id());
+  const Value lr = options_.schedule(t, options_.lr);
+  output("lr", lr);
+  Value scale = full(g, 1.0, {DType::F32, {}});
+  if (options_.clip_norm > 0.0) {
+    const Value norm = apply1("global_norm", std::span<const Value>(grads));
+    output("grad_norm", norm);
+    scale = minimum(options_.clip_norm / (norm + 1e-6), 1.0);
+  }
+  for (const Group& group : groups) {
+    if (group.params.empty()) continue;
+    Update u{
+        group.lr_scale == 1.0 ? lr : lr * group.lr_scale, step, scale, group.weight_decay, group.params, {}};
+    for (const Value& p : group.params) u.grads.push_back(grad_of.at(p.id()));
+    append(g, u);
+  }
+}
+
+std::vector<Value> Optimizer::states_for(const Update& u, std::string_view what) {
+  std::vector<Value> out;
+  for (const Value& p : u.params) {
+    Graph& g = p.graph();
+    const std::string name = cat("optim/", g.value(p.id()).name, "/", what);
+    out.push_back(state(g, StateRole::Optimizer, name, p.type(), Init::constant(0.0), false));
+  }
+  return out;
+}
+
+void Optimizer::apply_update(std::string_view op, const Attrs& attrs, const Update& u,
+                             const std::vector<std::vector<Value>>& states) {
+  std::vector<Value> operands{u.lr, u.step, u.grad_scale};
+  operands.insert(operands.end(), u.params.begin(), u.params.end());
+  operands.insert(operands.end(), u.grads.begin(), u.grads.end());
+  std::vector<Value> targets = u.params;
+  for (const auto& list : states) {
+    operands.insert(operands.end(), list.begin(), list.end());
+    targets.insert(targets.end(), list.begin(), list.end());
+  }
+  const auto results = apply(op, operands, attrs);
+  for (std::size_t i = 0; i < targets.size(); ++i)
+    u.lr.graph().add_update(targets[i].id(), results.at(i).id());
+}
+
+OptimizerPtr sgd(const SgdOptions& options) {
+  return std::make_shared<Sgd>(options);
+}
+OptimizerPtr adam(const AdamOptions& options) {
+  return std::make_shared<Adam>(options, false);
+}
+OptimizerPtr adamw(AdamOptions options) {
+  return std::make_shared<Adam>(options, true);
+}
+OptimizerPtr rmsprop(const RmspropOptions& options) {
+  return std::make_shared<Rmsprop>(options);
+}
+
+OptimizerPtr optimizer_by_name(const std::string& name, const OptimizerOptions& o) {
+  const auto fill = [&](auto options) {
+    options.lr = o.lr;
+    options.weight_decay = o.weight_decay;
+    options.schedule = o.schedule;
+    options.clip_norm = o.clip_norm;
+    options.groups = o.groups;
+    return options;
+  };
+  if (name == "sgd") return sgd(fill(SgdOptions{.momentum = 0.9}));
+  if (name == "adam") return adam(fill(AdamOptions{}));
+  if (name == "adamw") return adamw(fill(AdamOptions{}));
+  if (name == "rmsprop") return rmsprop(fill(RmspropOptions{}));
+  throw UsageError(cat("unknown optimizer '", name, "'; use one of sgd, adam, adamw, rmsprop"));
+}
+
+}  // namespace ingot
