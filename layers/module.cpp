@@ -16,7 +16,7 @@ Sequential& Sequential::add(std::shared_ptr<Module> module) {
 Value Sequential::forward(Value x) {
   for (std::size_t i = 0; i < modules_.size(); ++i) {
     const Scope scope(x.graph(), modules_[i]->name().empty() ? cat(i) : std::string());
-    x = (*modules_[i])(x, SourceLoc{});
+    x = (*modules_[i])(x, loc_);
   }
   return x;
 }

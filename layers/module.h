@@ -52,7 +52,9 @@ class Layer : public Module {
 // Runs modules one after another; each child's name is its position ("0", "1", ...) unless it has one.
 class Sequential : public Module {
  public:
-  explicit Sequential(std::string name = {}) : Module(std::move(name)) {}
+  // The nodes of its layers point to the line that made the Sequential.
+  explicit Sequential(std::string name = {}, SourceLoc loc = SourceLoc::current())
+      : Module(std::move(name)), loc_(std::move(loc)) {}
   Sequential& add(std::shared_ptr<Module> module);
   // net.add<Conv2d>("", 3, 64, 3)
   template <class M, class... Args>
@@ -65,6 +67,7 @@ class Sequential : public Module {
   Value forward(Value x) override;
 
  private:
+  SourceLoc loc_;
   std::vector<std::shared_ptr<Module>> modules_;
 };
 

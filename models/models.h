@@ -1,0 +1,39 @@
+// The model zoo: networks by name, with the state-dict keys and shapes of torchvision where it has them.
+//
+//   auto net = make_model("resnet18", {.num_classes = 10});
+//   Value logits = (*net)(x);                       // x: f32[N, 3, H, W]
+//   for (const ModelInfo& m : models()) ...
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/base/shape.h"
+#include "layers/module.h"
+
+namespace ingot {
+
+struct ModelOptions {
+  std::optional<std::int64_t> in_channels, num_classes;  // default: the model's own
+  std::optional<std::int64_t> image_size;  // height and width; only models with a fixed head read it
+};
+
+struct ModelInfo {
+  std::string_view name;
+  std::string_view doc;                               // one line, with its source
+  std::int64_t in_channels, image_size, num_classes;  // defaults
+};
+
+std::span<const ModelInfo> models();
+// Throws UsageError that lists the models.
+const ModelInfo& model_info(std::string_view name);
+// Throws UsageError for an unknown name or impossible options.
+std::shared_ptr<Module> make_model(std::string_view name, const ModelOptions& options = {});
+// [N, C, H, W] of the model's input.
+Shape model_input(std::string_view name, std::int64_t batch, const ModelOptions& options = {});
+
+}  // namespace ingot
