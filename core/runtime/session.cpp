@@ -29,6 +29,8 @@ struct Session::Impl {
   };
   std::vector<Copy> copies;
   bool prepared = false;
+  std::size_t guard_at = static_cast<std::size_t>(-1);  // schedule position that computes the guarded output
+  ValueId guard;
 
   const Graph& graph() const { return program->graph(); }
   const Backend& backend() const { return program->backend(); }
@@ -93,9 +95,33 @@ struct Session::Impl {
 
   void run_plain() {
     begin();
-    for (auto& b : schedule)
-      if (b.step) b.step->run();
+    for (std::size_t i = 0; i < schedule.size(); ++i) {
+      if (schedule[i].step) schedule[i].step->run();
+      if (i == guard_at && range(guard).bad()) explain_bad_guard();
+    }
     finish();
+  }
+
+  // The guarded output is not finite: run again up to it, looking at every result.
+  [[noreturn]] void explain_bad_guard() {
+    check_sources();
+    for (std::size_t i = 0; i <= guard_at; ++i) {
+      if (schedule[i].step) schedule[i].step->run();
+      check_results(schedule[i].node);
+    }
+    throw NumericError(cat("the output '", options.guard,
+                           "' was not finite, and a replay of the step is: a random op or a "
+                           "running statistic decides; run with check_numerics to stop at the node"));
+  }
+
+  void find_guard() {
+    if (options.guard.empty()) return;
+    guard = graph().find_output(options.guard);
+    if (!guard.valid())
+      throw UsageError(cat("the guarded output '", options.guard, "' is not an output of the program"));
+    for (std::size_t i = 0; i < schedule.size(); ++i)
+      for (const ValueId v : graph().node(schedule[i].node).outputs)
+        if (v == guard) guard_at = i;
   }
 
   void run_debug(bool check) {
@@ -183,6 +209,7 @@ Session::Session(ProgramPtr program, const SessionOptions& options) : impl_(std:
   impl_->options = options;
   impl_->allocate();
   impl_->bind_all();
+  impl_->find_guard();
   initialise(options.seed);
 }
 

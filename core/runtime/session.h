@@ -26,7 +26,10 @@ namespace ingot {
 struct SessionOptions {
   std::uint64_t seed = 0;       // of initial states
   bool check_numerics = false;  // after every step: stop at the first node whose result has NaN or infinity
-  bool poison = false;          // fill memory with NaN as soon as it is free (debugging the planner)
+  // An output (usually "loss") that must be finite: as soon as it is computed, before parameters change,
+  // run() checks it and if need be replays the step so far to name the first bad node.
+  std::string guard;
+  bool poison = false;  // fill memory with NaN as soon as it is free (debugging the planner)
 };
 
 struct StepTiming {

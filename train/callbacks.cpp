@@ -1,0 +1,175 @@
+#include "train/callbacks.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+namespace ingot {
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+std::string printf_string(const char* format, auto... args) {
+  char buffer[256];
+  std::snprintf(buffer, sizeof buffer, format, args...);
+  return buffer;
+}
+
+double value_of(const Logs& logs, const std::string& key, std::string_view who) {
+  const auto it = logs.find(key);
+  if (it != logs.end()) return it->second;
+  std::vector<std::string> keys;
+  for (const auto& [k, _] : logs) keys.push_back(k);
+  throw UsageError(cat(who, ": there is no value '", key, "' to monitor; there are ", join(keys),
+                       key.starts_with("val_") ? "; give fit() validation data" : ""));
+}
+
+bool should_rise(const std::string& monitor) {
+  return monitor.find("accuracy") != std::string::npos || monitor.find("f1") != std::string::npos;
+}
+
+// Infinity survives JSON as null.
+std::string number_text(double v) {
+  return printf_string("%.17g", v);
+}
+
+std::string clock(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  return s >= 3600 ? printf_string("%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60)
+                   : printf_string("%ld:%02ld", s / 60, s % 60);
+}
+
+double get(const Logs& logs, const char* key) {
+  const auto it = logs.find(key);
+  return it == logs.end() ? 0.0 : it->second;
+}
+
+}  // namespace
+
+ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
+
+void ProgressLine::on_train_begin(Trainer& t) {
+  start_ = drawn_ = std::chrono::steady_clock::now();
+  first_step_ = t.progress().step;
+}
+
+void ProgressLine::on_batch_end(Trainer& t, std::int64_t step, const Logs& logs) {
+  if (!terminal_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - drawn_ < std::chrono::milliseconds(250)) return;
+  drawn_ = now;
+  const Progress& p = t.progress();
+  const std::int64_t in_epoch = step - p.epoch * p.steps_per_epoch;
+  const double per_step = std::chrono::duration<double>(now - start_).count() /
+                          static_cast<double>(std::max<std::int64_t>(1, step - first_step_));
+  const double left = per_step * static_cast<double>(p.epochs * p.steps_per_epoch - step);
+  constexpr int kWidth = 20;
+  const int done = static_cast<int>(kWidth * in_epoch / std::max<std::int64_t>(1, p.steps_per_epoch));
+  const std::string bar = std::string(static_cast<std::size_t>(done), '#') +
+                          std::string(static_cast<std::size_t>(kWidth - done), '.');
+  std::string line = printf_string("epoch %ld/%ld [%s] loss %.4f  accuracy %.4f  %.0f images/s  %s left",
+                                   static_cast<long>(p.epoch + 1), static_cast<long>(p.epochs), bar.c_str(),
+                                   get(logs, "loss"), get(logs, "accuracy"), get(logs, "images_per_second"),
+                                   clock(left).c_str());
+  if (get(logs, "input_bound") > 0.05)
+    line += printf_string("  input-bound %.0f %%", 100.0 * get(logs, "input_bound"));
+  std::fprintf(stderr, "\r\033[K%s", line.c_str());
+}
+
+void ProgressLine::on_epoch_end(Trainer& t, std::int64_t epoch, const Logs& logs) {
+  std::string line =
+      printf_string("epoch %ld/%ld  loss %.4f  accuracy %.4f", static_cast<long>(epoch + 1),
+                    static_cast<long>(t.progress().epochs), get(logs, "loss"), get(logs, "accuracy"));
+  if (logs.contains("val_loss"))
+    line +=
+        printf_string("  val_loss %.4f  val_accuracy %.4f", get(logs, "val_loss"), get(logs, "val_accuracy"));
+  line += printf_string("  %.0f images/s  %s", get(logs, "images_per_second"),
+                        clock(get(logs, "seconds")).c_str());
+  if (get(logs, "input_bound") > 0.05)
+    line += printf_string("  input-bound %.0f %%", 100.0 * get(logs, "input_bound"));
+  std::fprintf(stderr, "%s%s\n", terminal_ ? "\r\033[K" : "", line.c_str());
+}
+
+ModelCheckpoint::ModelCheckpoint(std::string path, std::int64_t every_steps, bool best, std::string monitor)
+    : path_(std::move(path)),
+      every_steps_(every_steps),
+      best_(best),
+      monitor_(std::move(monitor)),
+      best_value_(should_rise(monitor_) ? -kInfinity : kInfinity) {}
+
+void ModelCheckpoint::on_batch_end(Trainer& t, std::int64_t step, const Logs&) {
+  if (every_steps_ > 0 && step % every_steps_ == 0) t.save_checkpoint(path_);
+}
+
+void ModelCheckpoint::on_epoch_end(Trainer& t, std::int64_t, const Logs& logs) {
+  if (best_) {
+    const double v = value_of(logs, monitor_, "ModelCheckpoint");
+    if (should_rise(monitor_) ? v <= best_value_ : v >= best_value_) return;
+    best_value_ = v;
+  }
+  t.save_checkpoint(path_);
+}
+
+std::string ModelCheckpoint::state() const {
+  return number_text(best_value_);
+}
+void ModelCheckpoint::restore(const std::string& state) {
+  best_value_ = std::strtod(state.c_str(), nullptr);
+}
+
+EarlyStopping::EarlyStopping(std::string monitor, std::int64_t patience, double min_delta)
+    : monitor_(std::move(monitor)),
+      patience_(patience),
+      min_delta_(min_delta),
+      best_(should_rise(monitor_) ? -kInfinity : kInfinity) {
+  if (patience < 1) throw UsageError(cat("EarlyStopping: patience must be at least 1, got ", patience));
+}
+
+void EarlyStopping::on_epoch_end(Trainer& t, std::int64_t, const Logs& logs) {
+  const double v = value_of(logs, monitor_, "EarlyStopping");
+  if (should_rise(monitor_) ? v > best_ + min_delta_ : v < best_ - min_delta_) {
+    best_ = v;
+    bad_epochs_ = 0;
+  } else if (++bad_epochs_ >= patience_) {
+    t.stop();
+  }
+}
+
+std::string EarlyStopping::state() const {
+  return cat(number_text(best_), " ", bad_epochs_);
+}
+
+void EarlyStopping::restore(const std::string& state) {
+  char* end = nullptr;
+  best_ = std::strtod(state.c_str(), &end);
+  bad_epochs_ = std::strtoll(end, nullptr, 10);
+}
+
+void CsvLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {
+  if (text_.empty()) {
+    text_ = "epoch";
+    for (const auto& [k, _] : logs) text_ += "," + k;
+    text_ += "\n";
+  }
+  text_ += cat(epoch + 1);
+  for (const auto& [_, v] : logs) text_ += "," + printf_string("%.9g", v);
+  text_ += "\n";
+  write_file(path_, text_);
+}
+
+void JsonLinesLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {
+  nlohmann::json j(logs);
+  j["epoch"] = epoch + 1;
+  text_ += j.dump() + "\n";
+  write_file(path_, text_);
+}
+
+}  // namespace ingot

@@ -1,0 +1,45 @@
+// Classification metrics on the host.
+//
+//   ConfusionMatrix m(10);
+//   m.add(/*actual=*/3, /*predicted=*/5);
+//   m.accuracy(); m.f1(3); m.macro_f1();
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/ir/tensor.h"
+
+namespace ingot {
+
+class ConfusionMatrix {
+ public:
+  ConfusionMatrix() = default;
+  explicit ConfusionMatrix(std::int64_t classes);
+
+  // Throws UsageError when a class is out of range.
+  void add(std::int64_t actual, std::int64_t predicted);
+  std::int64_t classes() const { return classes_; }
+  std::int64_t total() const { return total_; }
+  std::int64_t count(std::int64_t actual, std::int64_t predicted) const;
+
+  double accuracy() const;  // 0 when empty
+  // Of one class; 0 where the denominator is 0.
+  double precision(std::int64_t c) const;
+  double recall(std::int64_t c) const;
+  double f1(std::int64_t c) const;
+  // Unweighted mean over the classes.
+  double macro_f1() const;
+  // A table with class names (or numbers) as heads of rows (actual) and columns (predicted).
+  std::string to_string(const std::vector<std::string>& names = {}) const;
+
+ private:
+  std::int64_t classes_ = 0, total_ = 0;
+  std::vector<std::int64_t> counts_;  // [actual][predicted]
+};
+
+// True when the label's logit is among the k largest of the row; ties count for the label.
+bool in_top_k(const float* logits, std::int64_t classes, std::int64_t label, std::int64_t k);
+
+}  // namespace ingot

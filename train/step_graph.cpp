@@ -1,0 +1,55 @@
+#include "train/step_graph.h"
+
+#include "core/ops/elementwise.h"
+#include "core/ops/loss.h"
+#include "core/ops/reduce.h"
+
+namespace ingot {
+
+namespace {
+
+// Appends model, loss and metrics; returns the loss.
+Value append_step(Graph& g, Module& model, const TensorType& type, double label_smoothing) {
+  const Value x = input(g, "x", type);
+  const std::int64_t rows = type.shape[0];
+  const Value labels = input(g, "labels", {DType::I64, {rows}});
+  g.build.valid_rows = input(g, "valid_rows", {DType::I32, {}}).id();
+  const Value logits = model(x);
+  if (logits.rank() != 2 || logits.dim(0) != rows)
+    throw ShapeError(cat("a classifier gives logits of shape [", rows, ", classes], the model gives ",
+                         to_string(logits.shape())));
+  const Value weights = valid_row_weights(g, rows, DType::F32);
+  CrossEntropyOptions options;
+  options.label_smoothing = label_smoothing;
+  options.weights = weights;
+  const Value loss = cross_entropy(logits, labels, options);
+  output("loss", loss);
+  output("correct", sum(cast(eq(argmax(logits, 1), labels), DType::F32) * weights));
+  output("logits", logits);
+  return loss;
+}
+
+}  // namespace
+
+Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,
+                     const LossSettings& settings) {
+  Graph g;
+  g.build.training = true;
+  const Value loss = append_step(g, model, input, settings.label_smoothing);
+  optimizer.minimize(loss);
+  return g;
+}
+
+Graph evaluation_graph(Module& model, const TensorType& input) {
+  Graph g;
+  append_step(g, model, input, 0.0);
+  return g;
+}
+
+Graph inference_graph(Module& model, const TensorType& type) {
+  Graph g;
+  output("logits", model(input(g, "x", type)));
+  return g;
+}
+
+}  // namespace ingot

@@ -1,0 +1,388 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "io/checkpoint.h"
+
+namespace ingot {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+TensorType batch_type(const Dataset& data, std::int64_t batch) {
+  Shape shape = data.input_type().shape;
+  shape.insert(0, batch);
+  return {DType::F32, shape};
+}
+
+// Sums over the part of an epoch that is done; they travel in the checkpoint so that a resumed epoch logs
+// what the first would have.
+struct EpochSums {
+  double loss = 0.0, correct = 0.0;
+  std::int64_t seen = 0;
+};
+
+}  // namespace
+
+struct Trainer::Impl {
+  std::shared_ptr<Module> model;
+  TrainerOptions options;
+  std::unique_ptr<Session> train, eval, infer;
+  std::int64_t train_batch = 0;
+  TensorType eval_type, infer_type;
+  std::map<std::string, Tensor> loaded;  // states to start from, until a training session holds them
+  std::atomic<bool> stop{false};
+  Progress progress;
+
+  // During fit().
+  DataLoader* loader = nullptr;
+  const FitOptions* fit_options = nullptr;
+  EpochSums sums;
+  LoaderState resume_at;
+
+  Session make_session(const Graph& graph, bool training) const {
+    SessionOptions o;
+    o.seed = options.seed;
+    o.check_numerics = options.check_numerics;
+    if (training) o.guard = "loss";
+    Session s(compile(graph, {.target = options.target}), o);
+    if (s.program().graph().find_state("generator") != nullptr) {
+      const std::int64_t start[2] = {static_cast<std::int64_t>(options.seed), 0};
+      s.set_state("generator", Tensor::from<std::int64_t>({2}, start));
+    }
+    for (const auto& [name, tensor] : loaded)
+      if (s.program().graph().find_state(name) != nullptr) s.set_state(name, tensor);
+    return s;
+  }
+
+  void prepare_training(const Dataset& data, std::int64_t batch) {
+    if (batch <= 0) throw UsageError(cat("fit: the batch size must be positive, got ", batch));
+    if (train && train_batch == batch) return;
+    const Graph g =
+        training_graph(*model, batch_type(data, batch), *options.optimizer, {options.label_smoothing});
+    auto next = std::make_unique<Session>(make_session(g, true));
+    if (train) next->copy_states_from(*train);
+    train = std::move(next);
+    train_batch = batch;
+  }
+
+  // The session for `type`, with the current weights.
+  Session& fresh(std::unique_ptr<Session>& session, TensorType& made_for, const TensorType& type,
+                 Graph (*build)(Module&, const TensorType&)) {
+    if (!session || made_for != type) {
+      session = std::make_unique<Session>(make_session(build(*model, type), false));
+      made_for = type;
+    } else if (!train) {
+      for (const auto& [name, tensor] : loaded)
+        if (session->program().graph().find_state(name) != nullptr) session->set_state(name, tensor);
+    }
+    if (train) session->copy_states_from(*train);
+    return *session;
+  }
+
+  void feed(const Session& s, const Batch& batch) const {
+    s.input("x").copy_from(batch.input);
+    s.input("labels").copy_from(batch.target);
+    s.input("valid_rows").set(0, static_cast<double>(batch.valid));
+  }
+
+  // One optimiser step; names the sample when the data is at fault.
+  void step(const Batch& batch) {
+    feed(*train, batch);
+    try {
+      train->run();
+    } catch (NumericError& e) {
+      const Tensor x = batch.input;
+      const std::int64_t per_row = x.numel() / x.shape()[0];
+      const float* p = x.data<float>();
+      for (std::int64_t row = 0; row < batch.valid; ++row)
+        for (std::int64_t i = 0; i < per_row; ++i)
+          if (!std::isfinite(p[row * per_row + i])) {
+            NumericError named(cat(e.message(), "; sample ", batch.indices[static_cast<std::size_t>(row)],
+                                   " of the data set holds a value that is not finite"));
+            named.add_context(e.node(), e.where());
+            throw named;
+          }
+      throw;
+    }
+    sums.loss += train->output("loss").item() * static_cast<double>(batch.valid);
+    sums.correct += train->output("correct").item();
+    sums.seen += batch.valid;
+    ++progress.step;
+  }
+
+  nlohmann::json describe() const {
+    nlohmann::json j;
+    j["model"] = options.model_name;
+    j["seed"] = options.seed;
+    j["epoch"] = progress.epoch;
+    j["step"] = progress.step;
+    j["sums"] = {sums.loss, sums.correct, sums.seen};
+    if (loader != nullptr) {
+      const LoaderState s = loader->state();
+      j["loader"] = {{"seed", s.seed},
+                     {"epoch", s.epoch},
+                     {"next_batch", s.next_batch},
+                     {"dataset_size", s.dataset_size},
+                     {"batch_size", s.batch_size}};
+    }
+    if (fit_options != nullptr) {
+      j["callbacks"] = nlohmann::json::object();
+      for (const auto& c : fit_options->callbacks)
+        if (!c->name().empty()) j["callbacks"][c->name()] = c->state();
+    }
+    return j;
+  }
+
+  void resume(const std::string& path, DataLoader& data) {
+    const Checkpoint c = load_checkpoint(path);
+    nlohmann::json j;
+    try {
+      j = nlohmann::json::parse(c.state);
+      const std::string saved_model = j.at("model").get<std::string>();
+      if (saved_model != options.model_name)
+        throw UsageError(cat("'", path, "' is a checkpoint of the model '", saved_model, "', not of '",
+                             options.model_name, "'"));
+      std::map<std::string, TensorType> expected;
+      for (const State& s : train->program().graph().states()) {
+        const TensorType& t = train->program().graph().type(s.value);
+        expected.emplace(s.name, TensorType(t.dtype, t.shape));
+      }
+      require_match(c, expected, path);
+      LoaderState s;
+      const auto& l = j.at("loader");
+      s.seed = l.at("seed");
+      s.epoch = l.at("epoch");
+      s.next_batch = l.at("next_batch");
+      s.dataset_size = l.at("dataset_size");
+      s.batch_size = l.at("batch_size");
+      data.restore(s);
+      progress.epoch = j.at("epoch");
+      progress.step = j.at("step");
+      sums = {j.at("sums").at(0), j.at("sums").at(1), j.at("sums").at(2)};
+      for (const auto& callback : fit_options->callbacks)
+        if (!callback->name().empty() && j.at("callbacks").contains(callback->name()))
+          callback->restore(j.at("callbacks").at(callback->name()).get<std::string>());
+    } catch (const nlohmann::json::exception& e) {
+      throw FormatError(cat("'", path, "' is not a training checkpoint: ", e.what()));
+    }
+    for (const auto& [name, tensor] : c.tensors) train->set_state(name, tensor);
+  }
+
+  Logs logs(Clock::time_point epoch_start, std::int64_t seen_before, double waited) const {
+    Logs l;
+    const double seen = static_cast<double>(std::max<std::int64_t>(1, sums.seen)),
+                 seconds = seconds_since(epoch_start);
+    l["loss"] = sums.loss / seen;
+    l["accuracy"] = sums.correct / seen;
+    l["lr"] = train->output("lr").item();
+    l["images_per_second"] = static_cast<double>(sums.seen - seen_before) / std::max(seconds, 1e-9);
+    l["input_bound"] = waited / std::max(seconds, 1e-9);
+    l["seconds"] = seconds;
+    return l;
+  }
+};
+
+Trainer::Trainer(std::shared_ptr<Module> model, TrainerOptions options) : impl_(std::make_unique<Impl>()) {
+  if (model == nullptr) throw UsageError("Trainer: the model is null");
+  impl_->model = std::move(model);
+  impl_->options = std::move(options);
+  if (impl_->options.optimizer == nullptr) impl_->options.optimizer = sgd({.lr = 0.01, .momentum = 0.9});
+}
+
+Trainer::~Trainer() = default;
+
+History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& options) {
+  Impl& t = *impl_;
+  if (options.epochs < 0) throw UsageError(cat("fit: epochs must not be negative, got ", options.epochs));
+  t.prepare_training(*data, options.batch_size);
+  LoaderOptions loading;
+  loading.batch_size = options.batch_size;
+  loading.shuffle = true;
+  loading.seed = t.options.seed;
+  loading.workers = options.workers;
+  loading.augment = options.augment;
+  DataLoader loader(data, loading);
+
+  t.stop = false;
+  t.sums = {};
+  t.progress.epoch = 0;
+  t.progress.step = 0;
+  t.progress.epochs = options.epochs;
+  t.progress.steps_per_epoch = loader.batches_per_epoch();
+  t.loader = &loader;
+  t.fit_options = &options;
+  struct Reset {
+    Impl& t;
+    ~Reset() {
+      t.loader = nullptr;
+      t.fit_options = nullptr;
+    }
+  } reset{t};
+  if (!options.resume.empty()) t.resume(options.resume, loader);
+
+  History history;
+  Logs last;
+  for (const auto& c : options.callbacks) c->on_train_begin(*this);
+  while (t.progress.epoch < options.epochs && !t.stop) {
+    const auto start = Clock::now();
+    const double waited_before = loader.wait_seconds();
+    const std::int64_t seen_before = t.sums.seen;
+    const auto now = [&] { return t.logs(start, seen_before, loader.wait_seconds() - waited_before); };
+    for (const auto& c : options.callbacks) c->on_epoch_begin(*this, t.progress.epoch);
+    bool finished = true;
+    while (const Batch* batch = loader.next()) {
+      t.step(*batch);
+      if (!options.callbacks.empty()) {
+        const Logs l = now();
+        for (const auto& c : options.callbacks) c->on_batch_end(*this, t.progress.step, l);
+      }
+      if (t.stop) {
+        finished = false;
+        break;
+      }
+    }
+    if (!finished) break;
+    last = now();
+    if (options.validation) {
+      EvaluateOptions e;
+      e.augment.mean = options.augment.mean;
+      e.augment.stddev = options.augment.stddev;
+      e.workers = options.workers;
+      const Evaluation v = evaluate(options.validation, e);
+      last["val_loss"] = v.loss;
+      last["val_accuracy"] = v.accuracy();
+      last["val_f1"] = v.confusion.macro_f1();
+    }
+    // The epoch is over before the callbacks see it: a checkpoint that one of them writes starts with the
+    // next epoch.
+    const std::int64_t epoch = t.progress.epoch++;
+    t.sums = {};
+    history.push_back(last);
+    for (const auto& c : options.callbacks) c->on_epoch_end(*this, epoch, last);
+  }
+  for (const auto& c : options.callbacks) c->on_train_end(*this, last);
+  return history;
+}
+
+void Trainer::stop() {
+  impl_->stop = true;
+}
+bool Trainer::stopping() const {
+  return impl_->stop;
+}
+
+Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const EvaluateOptions& options) {
+  Impl& t = *impl_;
+  LoaderOptions loading;
+  loading.batch_size = options.batch_size;
+  loading.workers = options.workers;
+  loading.augment.mean = options.augment.mean;
+  loading.augment.stddev = options.augment.stddev;
+  DataLoader loader(data, loading);
+  Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph);
+  const Tensor logits = s.output("logits"), loss = s.output("loss");
+  const std::int64_t classes = logits.shape()[1];
+  if (data->num_classes() > classes)
+    throw UsageError(cat("the data set has ", data->num_classes(), " classes, the model ", classes));
+  Evaluation e;
+  e.confusion = ConfusionMatrix(classes);
+  double loss_sum = 0.0, top5 = 0.0;
+  while (const Batch* batch = loader.next()) {
+    t.feed(s, *batch);
+    s.run();
+    loss_sum += loss.item() * static_cast<double>(batch->valid);
+    for (std::int64_t row = 0; row < batch->valid; ++row) {
+      const float* p = logits.data<float>() + row * classes;
+      const std::int64_t label = batch->target.data<std::int64_t>()[row];
+      e.confusion.add(label, std::max_element(p, p + classes) - p);
+      top5 += in_top_k(p, classes, label, 5) ? 1.0 : 0.0;
+    }
+  }
+  const double n = static_cast<double>(std::max<std::int64_t>(1, e.confusion.total()));
+  e.loss = loss_sum / n;
+  e.top5 = top5 / n;
+  return e;
+}
+
+Tensor Trainer::predict(const Tensor& inputs, std::int64_t batch_size) {
+  Impl& t = *impl_;
+  if (inputs.shape().rank() < 1) throw ShapeError("predict: the inputs need a batch axis");
+  if (batch_size <= 0) throw UsageError(cat("predict: the batch size must be positive, got ", batch_size));
+  const std::int64_t n = inputs.shape()[0];
+  Shape shape = inputs.shape();
+  shape[0] = std::min(batch_size, std::max<std::int64_t>(n, 1));
+  Session& s = t.fresh(t.infer, t.infer_type, {DType::F32, shape}, inference_graph);
+  const Tensor x = s.input("x"), y = s.output("logits");
+  Shape out_shape = y.shape();
+  out_shape[0] = n;
+  const Tensor out({y.dtype(), out_shape});
+  const Tensor all = inputs.to(DType::F32).contiguous();
+  const std::int64_t rows = shape[0], in_row = x.numel() / rows, out_row = y.numel() / rows;
+  for (std::int64_t at = 0; at < n; at += rows) {
+    const std::int64_t count = std::min(rows, n - at);
+    std::memcpy(x.raw(), all.data<float>() + at * in_row,
+                static_cast<std::size_t>(count * in_row) * sizeof(float));
+    s.run();
+    std::memcpy(out.data<float>() + at * out_row, y.raw(),
+                static_cast<std::size_t>(count * out_row) * sizeof(float));
+  }
+  return out;
+}
+
+std::map<std::string, Tensor> Trainer::states() {
+  if (impl_->train) return impl_->train->states();
+  if (impl_->eval) return impl_->eval->states();
+  if (impl_->infer) return impl_->infer->states();
+  return impl_->loaded;
+}
+
+void Trainer::save(const std::string& path) {
+  std::map<std::string, Tensor> weights;
+  for (auto& [name, tensor] : states())
+    if (!name.starts_with("optim/") && name != "generator") weights.emplace(name, tensor);
+  if (weights.empty())
+    throw UsageError("save: there are no weights yet; call fit(), load() or predict() first");
+  save_safetensors(path, weights, {{"format", "pt"}, {"model", impl_->options.model_name}});
+}
+
+void Trainer::load(const std::string& path) {
+  const Checkpoint c = load_weights(path);
+  Impl& t = *impl_;
+  t.loaded.clear();
+  for (const auto& [name, tensor] : c.tensors)
+    if (!name.starts_with("optim/") && name != "generator") t.loaded.emplace(name, tensor);
+  t.train.reset();
+  t.eval.reset();
+  t.infer.reset();
+}
+
+void Trainer::save_checkpoint(const std::string& path) {
+  Impl& t = *impl_;
+  if (!t.train) throw UsageError("save_checkpoint: nothing was trained yet");
+  save_checkpoint_file(path, Checkpoint{t.train->states(), t.describe().dump()});
+}
+
+const Progress& Trainer::progress() const {
+  return impl_->progress;
+}
+const TrainerOptions& Trainer::options() const {
+  return impl_->options;
+}
+
+Session& Trainer::session() {
+  if (!impl_->train) throw UsageError("session: call fit() first");
+  return *impl_->train;
+}
+
+}  // namespace ingot

@@ -1,0 +1,128 @@
+// Trainer: Keras' verbs over one compiled program per mode.
+//
+//   Trainer trainer(make_model("simple_cnn"), {.optimizer = sgd({.lr = 0.1, .momentum = 0.9}), .seed = 1});
+//   trainer.fit(fashion_mnist(Split::Train), {.epochs = 5, .batch_size = 64, .validation =
+//   fashion_mnist(Split::Test)}); Evaluation e = trainer.evaluate(fashion_mnist(Split::Test), {}); Tensor
+//   logits = trainer.predict(images); trainer.save("weights.safetensors");
+//
+// The batch is static: a short last batch is padded and masked, so losses are exact and nothing is compiled
+// twice. With the same seed and thread count every run gives the same bits; a run resumed from a checkpoint
+// ends with the bits of one that was never stopped.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/runtime/session.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "optim/optimizer.h"
+#include "train/metrics.h"
+#include "train/step_graph.h"
+
+namespace ingot {
+
+class Trainer;
+
+// What callbacks and histories see: "loss", "accuracy", "lr", "images_per_second", "val_loss",
+// "val_accuracy", ...
+using Logs = std::map<std::string, double>;
+
+// Keras' callback, in the order in which the trainer calls it. `state` and `restore` go through the
+// checkpoint, so that a resumed run decides as the first one would have.
+class Callback {
+ public:
+  virtual ~Callback() = default;
+  virtual std::string name() const { return {}; }  // key of its state; empty: it has none
+  virtual void on_train_begin(Trainer&) {}
+  virtual void on_epoch_begin(Trainer&, std::int64_t /*epoch*/) {}
+  virtual void on_batch_end(Trainer&, std::int64_t /*step*/, const Logs&) {}
+  virtual void on_epoch_end(Trainer&, std::int64_t /*epoch*/, const Logs&) {}
+  virtual void on_train_end(Trainer&, const Logs&) {}
+  virtual std::string state() const { return {}; }
+  virtual void restore(const std::string& /*state*/) {}
+};
+
+struct TrainerOptions {
+  OptimizerPtr optimizer;  // default: sgd({.lr = 0.01, .momentum = 0.9})
+  double label_smoothing = 0.0;
+  Target target = Target::cpu();
+  std::uint64_t seed = 0;
+  bool check_numerics = false;  // look at every result of every step, and name the first that is not finite
+  std::string model_name;       // kept in checkpoints, so that another model's is refused by name
+};
+
+struct FitOptions {
+  std::int64_t epochs = 1;
+  std::int64_t batch_size = 64;
+  std::shared_ptr<const Dataset> validation;  // evaluated after each epoch
+  Augment augment;                            // of the training samples; validation gets its mean and stddev
+  int workers = 1;
+  std::vector<std::shared_ptr<Callback>> callbacks;
+  std::string resume;  // a checkpoint to go on from
+};
+
+struct EvaluateOptions {
+  std::int64_t batch_size = 256;
+  Augment augment;  // mean and stddev are used, the random parts are not
+  int workers = 1;
+};
+
+struct Evaluation {
+  double loss = 0.0;
+  ConfusionMatrix confusion;
+  double top5 = 0.0;  // 1 when there are at most five classes
+  double accuracy() const { return confusion.accuracy(); }
+};
+
+using History = std::vector<Logs>;  // one entry per finished epoch
+
+// A place in a run: what a checkpoint says beside the states.
+struct Progress {
+  std::int64_t epoch = 0;  // being trained
+  std::int64_t step = 0;   // optimiser steps done since the start of the run
+  std::int64_t epochs = 0, steps_per_epoch = 0;
+};
+
+class Trainer {
+ public:
+  explicit Trainer(std::shared_ptr<Module> model, TrainerOptions options = {});
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  // Trains; returns one entry per epoch that this call finished. Throws NumericError when the loss stops
+  // being finite.
+  History fit(std::shared_ptr<const Dataset> train, const FitOptions& options);
+  // Finishes the current step, then ends fit(). Callbacks and signal handlers may call it.
+  void stop();
+  bool stopping() const;
+
+  Evaluation evaluate(std::shared_ptr<const Dataset> data, const EvaluateOptions& options = {});
+  // Logits for inputs [N, ...]; any N, computed in batches of `batch_size`.
+  Tensor predict(const Tensor& inputs, std::int64_t batch_size = 256);
+
+  // Weights and buffers by state-dict key, as safetensors.
+  void save(const std::string& path);
+  // Throws FormatError whose message lists every missing, unexpected and reshaped key.
+  void load(const std::string& path);
+  // Everything a run needs to go on: states, generator, loader position, callbacks.
+  void save_checkpoint(const std::string& path);
+
+  const Progress& progress() const;
+  const TrainerOptions& options() const;
+  // The states by name: parameters and buffers, and the optimiser's after fit() has begun.
+  std::map<std::string, Tensor> states();
+  // The training session; throws UsageError before fit().
+  Session& session();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ingot
