@@ -124,6 +124,7 @@ struct Trainer::Impl {
   nlohmann::json describe() const {
     nlohmann::json j;
     j["model"] = options.model_name;
+    j["model_config"] = options.model_config;
     j["seed"] = options.seed;
     j["epoch"] = progress.epoch;
     j["step"] = progress.step;

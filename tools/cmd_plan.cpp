@@ -1,0 +1,121 @@
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "core/op/text.h"
+#include "tools/commands.h"
+#include "tools/plan_view.h"
+
+namespace ingot::tools {
+
+namespace {
+
+struct PlanArguments : ProgramArguments {
+  bool json = false;
+  int top = 10;
+  std::string svg, fit;
+};
+
+nlohmann::ordered_json to_json(const Program& p, std::int64_t batch, const std::string& model,
+                               const std::string& mode) {
+  const MemoryReport& r = p.report();
+  nlohmann::ordered_json j;
+  j["model"] = model;
+  j["mode"] = mode;
+  j["batch_size"] = batch;
+  j["arena_bytes"] = r.arena_bytes;
+  j["max_live_bytes"] = r.max_live_bytes;
+  j["parameter_bytes"] = r.parameter_bytes;
+  j["gradient_bytes"] = r.gradient_bytes;
+  j["state_bytes"] = r.state_bytes;
+  j["constant_bytes"] = r.constant_bytes;
+  j["workspace_bytes"] = r.workspace_bytes;
+  j["staging_bytes"] = r.staging_bytes;
+  j["total_bytes"] = r.total_bytes;
+  j["flops"] = p.flops();
+  j["bytes_moved"] = p.bytes_moved();
+  j["steps"] = p.schedule().size();
+  return j;
+}
+
+// The largest batch whose total is at most `limit`; 0 when not even one image fits.
+std::int64_t largest_batch(const ProgramArguments& a, std::size_t limit) {
+  const auto fits = [&](std::int64_t batch) {
+    const std::size_t total = a.program(batch)->report().total_bytes;
+    std::fprintf(stderr, "batch %6lld needs %s\n", static_cast<long long>(batch),
+                 human_bytes(static_cast<double>(total)).c_str());
+    return total <= limit;
+  };
+  if (!fits(1)) return 0;
+  std::int64_t low = 1, high = 2;
+  while (high <= (std::int64_t{1} << 24) && fits(high)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+int run_plan(const PlanArguments& a) {
+  std::int64_t batch = a.batch_size;
+  if (!a.fit.empty()) {
+    batch = largest_batch(a, parse_bytes(a.fit));
+    if (batch == 0) throw UsageError(cat("not even one image fits into ", a.fit));
+  }
+  const ProgramPtr p = a.program(batch);
+  if (!a.svg.empty())
+    write_file(a.svg, plan_svg(*p, cat(a.model.model, ", ", a.mode, ", batch ", batch, ", ", a.dtype)));
+  if (a.json) {
+    std::printf("%s\n", to_json(*p, batch, a.model.model, a.mode).dump(2).c_str());
+    return 0;
+  }
+  std::printf("%s, %s, batch %lld, %s on %s\n\n%s", a.model.model.c_str(), a.mode.c_str(),
+              static_cast<long long>(batch), a.dtype.c_str(), p->target().name.c_str(),
+              plan_table(*p, a.top).c_str());
+  return 0;
+}
+
+}  // namespace
+
+Action add_plan(CLI::App& app) {
+  auto a = std::make_shared<PlanArguments>();
+  a->add_to(app);
+  app.add_flag("--json", a->json, "Print one JSON object");
+  app.add_option("--top", a->top, "How many of the values alive at the peak to name")->capture_default_str();
+  app.add_option("--svg", a->svg, "Draw the plan (offset against step) into this file");
+  app.add_option("--fit", a->fit, "Find the largest batch that needs at most this much, e.g. 2GiB");
+  app.footer(
+      "Example:\n  ingot plan resnet18 --batch-size 16 --svg plan.svg\n  ingot plan resnet50 --mode train "
+      "--fit 8GiB");
+  return [a] { return run_plan(*a); };
+}
+
+Action add_graph(CLI::App& app) {
+  auto a = std::make_shared<ProgramArguments>();
+  auto compiled = std::make_shared<bool>(false);
+  a->add_to(app);
+  app.add_flag("--compiled", *compiled, "After all passes, with the kernel that runs each node");
+  app.footer("Example:\n  ingot graph lenet5 --mode infer --batch-size 1 --compiled");
+  return [a, compiled] {
+    if (!*compiled) {
+      std::printf("%s", print_graph(a->graph(a->batch_size)).c_str());
+      return 0;
+    }
+    const ProgramPtr p = a->program(a->batch_size);
+    std::printf("%s\n", print_graph(p->graph()).c_str());
+    for (const auto& [label, list] :
+         {std::pair("once per session", &p->prepare()), std::pair("every step", &p->schedule())}) {
+      std::printf("# %s\n", label);
+      for (const NodeId n : *list)
+        std::printf("#   %-44s %-24s %s\n", p->graph().node(n).name.c_str(), p->graph().node(n).op.c_str(),
+                    p->step(n).is_view ? "view" : p->step(n).kernel.c_str());
+    }
+    return 0;
+  };
+}
+
+}  // namespace ingot::tools

@@ -1,0 +1,60 @@
+// The verbs of the ingot program. Each adds its options to a CLI11 sub-command and returns what to run when
+// it is chosen; the result is the exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "core/runtime/program.h"
+#include "models/models.h"
+#include "optim/optimizer.h"
+
+namespace ingot::tools {
+
+using Action = std::function<int()>;
+
+Action add_train(CLI::App& app);
+Action add_eval(CLI::App& app);
+Action add_predict(CLI::App& app);
+Action add_plan(CLI::App& app);
+Action add_graph(CLI::App& app);
+Action add_bench(CLI::App& app);
+Action add_info(CLI::App& app);
+
+// Options that several verbs share.
+struct DeviceOptions {
+  std::string device = "cpu";
+  int threads = 0;
+  void add_to(CLI::App& app);
+  Target target() const;
+};
+
+struct ModelArguments {
+  std::string model;
+  std::int64_t channels = 0, image_size = 0, classes = 0;  // 0: the model's own
+  void add_to(CLI::App& app);
+  ModelOptions options() const;
+};
+
+enum class Mode { Train, Infer };
+
+// The program that `plan`, `graph` and `bench` look at: SGD with momentum in training, logits only in
+// inference.
+struct ProgramArguments {
+  ModelArguments model;
+  DeviceOptions device;
+  std::int64_t batch_size = 0;
+  std::string mode = "train", dtype = "f32", dump_passes, optimizer = "sgd";
+  std::vector<std::string> skip_passes;
+  void add_to(CLI::App& app);
+  Graph graph(std::int64_t batch) const;
+  ProgramPtr program(std::int64_t batch) const;
+};
+
+// "1.5 GiB".
+std::string human_bytes(double bytes);
+// "512", "1.5G", "200MiB" -> bytes; throws UsageError.
+std::size_t parse_bytes(const std::string& text);
+
+}  // namespace ingot::tools

@@ -1,0 +1,47 @@
+// The ingot program: train, evaluate, predict, plan, print, time and explain models from the command line.
+#include <cstdio>
+#include <exception>
+
+#include "core/base/error.h"
+#include "tools/commands.h"
+
+int main(int argc, char** argv) {
+  using namespace ingot;
+  CLI::App app{"Ingot compiles a whole training step into one memory-planned program and runs it.", "ingot"};
+  app.set_version_flag("--version", std::string("ingot ") + INGOT_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer("`ingot VERB --help` shows the options of a verb and an example.");
+
+  struct Verb {
+    const char* name;
+    const char* doc;
+    tools::Action (*add)(CLI::App&);
+  };
+  const Verb verbs[] = {{"train", "Train a model on a data set", tools::add_train},
+                        {"eval", "Loss, accuracy and confusion matrix of a checkpoint", tools::add_eval},
+                        {"predict", "The most likely classes of images", tools::add_predict},
+                        {"plan", "Bytes and work of a model before it runs", tools::add_plan},
+                        {"graph", "Print a model's graph, as written or as compiled", tools::add_graph},
+                        {"bench", "Time a model's step on synthetic data", tools::add_bench},
+                        {"info", "This build, the machine, the models and the ops", tools::add_info}};
+  tools::Action action;
+  for (const Verb& v : verbs) {
+    CLI::App* sub = app.add_subcommand(v.name, v.doc);
+    tools::Action run = v.add(*sub);
+    sub->callback([&action, run] { action = run; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  try {
+    return action();
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "ingot: out of memory; `ingot plan` says what a batch size needs\n");
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "ingot: %s\n", e.what());
+  }
+  return 1;
+}

@@ -1,0 +1,103 @@
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "tools/commands.h"
+#include "train/step_graph.h"
+
+namespace ingot::tools {
+
+void DeviceOptions::add_to(CLI::App& app) {
+  app.add_option("--device", device, "Where to run: cpu")->capture_default_str();
+  app.add_option("--threads", threads, "Threads; 0 uses every core this process may use")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+}
+
+Target DeviceOptions::target() const {
+  if (device != "cpu") backend(device);  // throws, saying which backends there are
+  Target t = Target::cpu(threads);
+  t.backend = device;
+  return t;
+}
+
+void ModelArguments::add_to(CLI::App& app) {
+  app.add_option("model", model, "Model: see `ingot info models`")->required();
+  app.add_option("--channels", channels, "Input channels (default: the model's own)")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--image-size", image_size, "Height and width (default: the model's own)")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--classes", classes, "Classes (default: the model's own)")->check(CLI::NonNegativeNumber);
+}
+
+ModelOptions ModelArguments::options() const {
+  ModelOptions o;
+  if (channels > 0) o.in_channels = channels;
+  if (image_size > 0) o.image_size = image_size;
+  if (classes > 0) o.num_classes = classes;
+  return o;
+}
+
+void ProgramArguments::add_to(CLI::App& app) {
+  model.add_to(app);
+  device.add_to(app);
+  app.add_option("--batch-size", batch_size, "Images in a batch")->default_val(64);
+  app.add_option("--mode", mode, "train or infer")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"train", "infer"}));
+  app.add_option("--dtype", dtype, "f32")->capture_default_str()->check(CLI::IsMember({"f32"}));
+  app.add_option("--optimizer", optimizer, "sgd, adam, adamw or rmsprop")->capture_default_str();
+  app.add_option("--dump-passes", dump_passes, "Write the graph's text after each pass into this folder");
+  app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
+}
+
+Graph ProgramArguments::graph(std::int64_t batch) const {
+  const ModelOptions o = model.options();
+  const auto net = make_model(model.model, o);
+  const TensorType input{DType::F32, model_input(model.model, batch, o)};
+  if (mode == "infer") return inference_graph(*net, input);
+  return training_graph(
+      *net, input,
+      *optimizer_by_name(optimizer,
+                         {.lr = 0.01, .weight_decay = 0.0, .schedule = {}, .clip_norm = 0.0, .groups = {}}));
+}
+
+ProgramPtr ProgramArguments::program(std::int64_t batch) const {
+  CompileOptions options;
+  options.target = device.target();
+  options.skip_passes = {skip_passes.begin(), skip_passes.end()};
+  options.dump_passes = dump_passes;
+  return compile(graph(batch), options);
+}
+
+std::string human_bytes(double bytes) {
+  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t u = 0;
+  while (bytes >= 1024.0 && u + 1 < kUnits.size()) {
+    bytes /= 1024.0;
+    ++u;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, u == 0 ? "%.0f %s" : "%.2f %s", bytes, kUnits[u]);
+  return text;
+}
+
+std::size_t parse_bytes(const std::string& text) {
+  std::size_t used = 0;
+  double v = 0.0;
+  try {
+    v = std::stod(text, &used);
+  } catch (const std::logic_error&) {
+    used = 0;
+  }
+  std::string unit = text.substr(used);
+  while (!unit.empty() && unit.front() == ' ') unit.erase(unit.begin());
+  const bool decimal = unit.size() == 2 && unit[1] == 'B';
+  const std::string units = "BKMGT";
+  const auto power = unit.empty() ? 0 : units.find(static_cast<char>(std::toupper(unit[0])));
+  if (used == 0 || !(v > 0.0) || power == std::string::npos)
+    throw UsageError(cat("'", text, "' is not a number of bytes; write e.g. 2GiB, 500MB or 1073741824"));
+  return static_cast<std::size_t>(v * std::pow(decimal ? 1000.0 : 1024.0, static_cast<double>(power)));
+}
+
+}  // namespace ingot::tools
