@@ -1,0 +1,171 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "core/base/file.h"
+#include "data/npy.h"
+#include "io/checkpoint.h"
+#include "tools/commands.h"
+#include "train/trainer.h"
+
+namespace ingot::tools {
+
+namespace {
+
+struct CheckpointArguments {
+  std::string checkpoint, model, data, images;
+  DeviceOptions device;
+  std::int64_t batch_size = 256, top = 5, channels = 0, image_size = 0, classes = 0;
+  std::vector<float> mean, stddev;
+  bool json = false;
+
+  void add_to(CLI::App& app) {
+    device.add_to(app);
+    app.add_option("checkpoint", checkpoint, "A file that `ingot train` wrote (last or weights .safetensors)")
+        ->required();
+    app.add_option("--model", model, "The model, where the file does not name it");
+    app.add_option("--batch-size", batch_size, "Images computed at once")->capture_default_str();
+    app.add_option("--mean", mean,
+                   "Per-channel mean of the normalisation (default: of the data's training part)");
+    app.add_option("--stddev", stddev, "Per-channel standard deviation, with --mean");
+    app.add_flag("--json", json, "Print one JSON object");
+  }
+};
+
+// The trainer for a file: its model from the file, else from the options and the data.
+std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, std::int64_t channels, std::int64_t size,
+                                      std::int64_t classes) {
+  TrainerOptions to;
+  to.target = a.device.target();
+  const ModelIdentity id = read_model_identity(a.checkpoint);
+  to.model_name = a.model.empty() ? id.model : a.model;
+  if (to.model_name.empty())
+    throw UsageError(cat("'", a.checkpoint, "' does not name its model; give --model"));
+  if (!a.model.empty() && !id.model.empty() && id.model != a.model)
+    throw UsageError(cat("'", a.checkpoint, "' holds the model '", id.model, "', not '", a.model, "'"));
+  const auto pick = [&](const char* key, std::int64_t otherwise) {
+    const auto it = id.config.find(key);
+    return it == id.config.end() ? otherwise : it->second;
+  };
+  ModelOptions mo;
+  mo.in_channels = pick("in_channels", channels);
+  mo.image_size = pick("image_size", size);
+  mo.num_classes = pick("num_classes", classes > 0 ? classes : model_info(to.model_name).num_classes);
+  auto t = std::make_unique<Trainer>(make_model(to.model_name, mo), to);
+  t->load(a.checkpoint);
+  return t;
+}
+
+int run_eval(const CheckpointArguments& a) {
+  const std::shared_ptr<const Dataset> test = open_dataset(a.data, Split::Test);
+  const Shape s = test->input_type().shape;
+  if (s.rank() != 3)
+    throw UsageError(cat("eval needs images [channels, height, width], the data set has ", to_string(s)));
+  auto trainer = open_trainer(a, s[0], s[1], test->num_classes());
+  EvaluateOptions o;
+  o.batch_size = a.batch_size;
+  o.augment.mean = a.mean;
+  o.augment.stddev = a.stddev;
+  if (a.mean.empty()) {
+    const ChannelStats stats = channel_stats(*open_dataset(a.data, Split::Train));
+    o.augment.mean = stats.mean;
+    o.augment.stddev = stats.stddev;
+  }
+  const Evaluation e = trainer->evaluate(test, o);
+  if (a.json) {
+    nlohmann::ordered_json j;
+    j["loss"] = e.loss;
+    j["accuracy"] = e.accuracy();
+    j["top5_accuracy"] = e.top5;
+    j["macro_f1"] = e.confusion.macro_f1();
+    j["images"] = e.confusion.total();
+    std::printf("%s\n", j.dump(2).c_str());
+  } else {
+    std::printf("%lld images: loss %.4f, accuracy %.4f, top-5 %.4f, macro F1 %.4f\n\n%s",
+                static_cast<long long>(e.confusion.total()), e.loss, e.accuracy(), e.top5,
+                e.confusion.macro_f1(), e.confusion.to_string(test->class_names()).c_str());
+  }
+  return 0;
+}
+
+// Images of an .npy file, [N, C, H, W] or [N, H, W]; u8 scaled to [0, 1], then normalised.
+Tensor read_images(const CheckpointArguments& a) {
+  const Tensor raw = read_npy(a.images);
+  Tensor x = raw.to(DType::F32).contiguous().clone();
+  if (x.shape().rank() == 3) x = x.reshaped({x.shape()[0], 1, x.shape()[1], x.shape()[2]});
+  if (x.shape().rank() != 4)
+    throw ShapeError(
+        cat("'", a.images, "' must hold [N, C, H, W] or [N, H, W], it is ", to_string(raw.shape())));
+  const std::int64_t channels = x.shape()[1], plane = x.shape()[2] * x.shape()[3];
+  if (a.mean.size() != a.stddev.size() ||
+      (a.mean.size() > 1 && static_cast<std::int64_t>(a.mean.size()) != channels))
+    throw UsageError(cat("--mean and --stddev need one figure, or one per channel (", channels, ")"));
+  float* const p = x.data<float>();
+  const float scale = raw.dtype() == DType::U8 ? 1.0f / 255.0f : 1.0f;
+  for (std::int64_t i = 0; i < x.numel(); ++i) {
+    float v = p[i] * scale;
+    if (!a.mean.empty()) {
+      const std::size_t c = a.mean.size() == 1 ? 0 : static_cast<std::size_t>(i / plane % channels);
+      v = (v - a.mean[c]) / a.stddev[c];
+    }
+    p[i] = v;
+  }
+  return x;
+}
+
+int run_predict(const CheckpointArguments& a) {
+  const Tensor x = read_images(a);
+  auto trainer = open_trainer(a, x.shape()[1], x.shape()[2], 0);
+  const Tensor logits = trainer->predict(x, a.batch_size);
+  const std::int64_t classes = logits.shape()[1], k = std::min(a.top, classes);
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (std::int64_t row = 0; row < logits.shape()[0]; ++row) {
+    const float* p = logits.data<float>() + row * classes;
+    std::vector<std::int64_t> order(static_cast<std::size_t>(classes));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::int64_t i, std::int64_t j) { return p[i] > p[j]; });
+    double sum = 0.0;
+    for (std::int64_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(p[c] - p[order[0]]));
+    nlohmann::ordered_json entry = nlohmann::ordered_json::array();
+    std::string line = cat("image ", row, ":");
+    for (std::int64_t i = 0; i < k; ++i) {
+      const std::int64_t c = order[static_cast<std::size_t>(i)];
+      const double probability = std::exp(static_cast<double>(p[c] - p[order[0]])) / sum;
+      entry.push_back({{"class", c}, {"probability", probability}});
+      char text[48];
+      std::snprintf(text, sizeof text, "  %lld (%.3f)", static_cast<long long>(c), probability);
+      line += text;
+    }
+    all.push_back(entry);
+    if (!a.json) std::printf("%s\n", line.c_str());
+  }
+  if (a.json) std::printf("%s\n", all.dump(2).c_str());
+  return 0;
+}
+
+}  // namespace
+
+Action add_eval(CLI::App& app) {
+  auto a = std::make_shared<CheckpointArguments>();
+  a->add_to(app);
+  app.add_option("--data", a->data, "fashion-mnist, or a folder with IDX or .npy files")
+      ->default_val("fashion-mnist");
+  app.footer("Example:\n  ingot eval runs/first/weights.safetensors --data fashion-mnist");
+  return [a] { return run_eval(*a); };
+}
+
+Action add_predict(CLI::App& app) {
+  auto a = std::make_shared<CheckpointArguments>();
+  a->add_to(app);
+  app.add_option("images", a->images, "An .npy file of images [N, C, H, W] or [N, H, W], u8 or f32")
+      ->required();
+  app.add_option("--top", a->top, "How many classes to print")->capture_default_str();
+  app.footer(
+      "Example:\n  ingot predict runs/first/weights.safetensors images.npy --mean 0.286 --stddev 0.353");
+  return [a] { return run_predict(*a); };
+}
+
+}  // namespace ingot::tools

@@ -1,0 +1,96 @@
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/op/registry.h"
+#include "tools/commands.h"
+
+namespace ingot::tools {
+
+namespace {
+
+int print_models(bool json) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const ModelInfo& m : models()) {
+    list.push_back({{"name", m.name},
+                    {"channels", m.in_channels},
+                    {"image_size", m.image_size},
+                    {"classes", m.num_classes},
+                    {"doc", m.doc}});
+    if (!json)
+      std::printf("%-12s %lld x %lld x %lld -> %-5lld %s\n", std::string(m.name).c_str(),
+                  static_cast<long long>(m.in_channels), static_cast<long long>(m.image_size),
+                  static_cast<long long>(m.image_size), static_cast<long long>(m.num_classes),
+                  std::string(m.doc).c_str());
+  }
+  if (json) std::printf("%s\n", list.dump(2).c_str());
+  return 0;
+}
+
+int print_ops(bool json) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const OpDef* d : Registry::instance().all()) {
+    nlohmann::ordered_json attrs = nlohmann::ordered_json::array();
+    for (const auto& f : d->attrs.fields()) attrs.push_back(f.name);
+    list.push_back({{"name", d->name},
+                    {"attributes", attrs},
+                    {"differentiable", d->gradient != nullptr},
+                    {"doc", d->doc}});
+    if (!json) {
+      std::vector<std::string> names = attrs;
+      std::printf("%-28s %-2s %s%s\n", d->name.c_str(), d->gradient != nullptr ? "d" : "", d->doc.c_str(),
+                  names.empty() ? "" : cat("  {", join(names), "}").c_str());
+    }
+  }
+  if (json)
+    std::printf("%s\n", list.dump(2).c_str());
+  else
+    std::printf("\nd: differentiable\n");
+  return 0;
+}
+
+int print_build(bool json) {
+  const Target t = Target::cpu();
+  nlohmann::ordered_json j;
+  j["version"] = INGOT_VERSION;
+  j["compiler"] = cat("g++ ", __VERSION__);
+  j["cpu"] = t.name;
+  j["threads"] = t.threads;
+  j["memory_bytes"] = t.memory_bytes;
+  std::string cuda = "available";
+  try {
+    backend("cuda");
+  } catch (const Error& e) {
+    cuda = e.what();
+  }
+  j["backends"] = {{"cpu", "available"}, {"cuda", cuda}};
+  if (json) {
+    std::printf("%s\n", j.dump(2).c_str());
+    return 0;
+  }
+  std::printf("ingot %s, %s\n", INGOT_VERSION, j["compiler"].get<std::string>().c_str());
+  std::printf("cpu     %s, memory %s\n", t.name.c_str(),
+              human_bytes(static_cast<double>(t.memory_bytes)).c_str());
+  std::printf("cuda    %s\n", cuda.c_str());
+  std::printf("models  `ingot info models`\nops     `ingot info ops`\n");
+  return 0;
+}
+
+}  // namespace
+
+Action add_info(CLI::App& app) {
+  auto topic = std::make_shared<std::string>("build");
+  auto json = std::make_shared<bool>(false);
+  app.add_option("topic", *topic, "build, models or ops")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"build", "models", "ops"}));
+  app.add_flag("--json", *json, "Print JSON");
+  app.footer("Example:\n  ingot info models");
+  return [topic, json] {
+    if (*topic == "models") return print_models(*json);
+    if (*topic == "ops") return print_ops(*json);
+    return print_build(*json);
+  };
+}
+
+}  // namespace ingot::tools

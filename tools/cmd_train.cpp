@@ -1,0 +1,241 @@
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/base/file.h"
+#include "io/checkpoint.h"
+#include "tools/commands.h"
+#include "train/callbacks.h"
+#include "train/trainer.h"
+
+namespace ingot::tools {
+
+namespace {
+
+struct TrainArguments {
+  ModelArguments model;
+  DeviceOptions device;
+  std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
+  std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
+  double lr = 0.0, weight_decay = 5e-4, clip_norm = 0.0, label_smoothing = 0.0;
+  bool no_flip = false, resume = false, check_numerics = false, json = false;
+  int workers = 1;
+  std::uint64_t seed = 0;
+};
+
+Trainer* running = nullptr;
+
+// The first signal ends the run after the current step, with a checkpoint; a second one kills it as usual.
+extern "C" void stop_on_signal(int signal) {
+  if (running != nullptr) running->stop();
+  std::signal(signal, SIG_DFL);
+}
+
+double default_lr(const std::string& optimizer) {
+  return optimizer == "sgd" ? 0.1 : optimizer == "rmsprop" ? 1e-3 : 2e-3;
+}
+
+// What must be equal for a resumed run to continue the same computation.
+nlohmann::ordered_json config_of(const TrainArguments& a) {
+  nlohmann::ordered_json j;
+  j["model"] = a.model.model;
+  j["data"] = a.data;
+  j["epochs"] = a.epochs;
+  j["batch_size"] = a.batch_size;
+  j["optimizer"] = a.optimizer;
+  j["lr"] = a.lr;
+  j["schedule"] = a.schedule;
+  j["warmup"] = a.warmup;
+  j["weight_decay"] = a.weight_decay;
+  j["clip_norm"] = a.clip_norm;
+  j["label_smoothing"] = a.label_smoothing;
+  j["crop_padding"] = a.crop_padding;
+  j["flip"] = !a.no_flip;
+  j["seed"] = a.seed;
+  return j;
+}
+
+void require_same_config(const nlohmann::ordered_json& now, const std::string& path) {
+  nlohmann::ordered_json before;
+  try {
+    before = nlohmann::ordered_json::parse(MappedFile::open(path)->text());
+  } catch (const nlohmann::json::exception& e) {
+    throw FormatError(cat("'", path, "' is damaged: ", e.what()));
+  }
+  for (const auto& [key, value] : now.items())
+    if (before.value(key, nlohmann::ordered_json()) != value)
+      throw UsageError(cat("--resume: the run in '", path, "' was started with ", key, " = ",
+                           before.value(key, nlohmann::ordered_json()).dump(), ", now it is ", value.dump(),
+                           "; give the same options, or another --out"));
+}
+
+// Saves where the run stands when it is stopped by a signal.
+class SaveOnStop final : public Callback {
+ public:
+  explicit SaveOnStop(std::string path) : path_(std::move(path)) {}
+  void on_train_end(Trainer& t, const Logs&) override {
+    if (t.stopping() && t.progress().epoch < t.progress().epochs) t.save_checkpoint(path_);
+  }
+
+ private:
+  std::string path_;
+};
+
+int run_train(TrainArguments& a) {
+  if (a.lr == 0.0) a.lr = default_lr(a.optimizer);
+  const std::shared_ptr<const Dataset> train = open_dataset(a.data, Split::Train),
+                                       test = open_dataset(a.data, Split::Test);
+  const Shape sample = train->input_type().shape;
+  if (sample.rank() != 3)
+    throw UsageError(
+        cat("train needs images [channels, height, width], the data set has ", to_string(sample)));
+  if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
+  ModelOptions mo = a.model.options();
+  mo.in_channels = sample[0];
+  mo.image_size = sample[1];
+  mo.num_classes = mo.num_classes.value_or(train->num_classes());
+
+  const std::int64_t steps = a.epochs * ((train->size() + a.batch_size - 1) / a.batch_size);
+  Schedule schedule = schedule_by_name(a.schedule, std::max<std::int64_t>(1, steps - a.warmup));
+  if (a.warmup > 0) schedule = schedule.warmup(a.warmup);
+  TrainerOptions to;
+  to.optimizer = optimizer_by_name(a.optimizer, {a.lr, a.weight_decay, schedule, a.clip_norm, {}});
+  to.label_smoothing = a.label_smoothing;
+  to.target = a.device.target();
+  to.seed = a.seed;
+  to.check_numerics = a.check_numerics;
+  to.model_name = a.model.model;
+  to.model_config = {
+      {"in_channels", *mo.in_channels}, {"image_size", *mo.image_size}, {"num_classes", *mo.num_classes}};
+  Trainer trainer(make_model(a.model.model, mo), to);
+  if (!a.init.empty()) trainer.load(a.init);
+
+  FitOptions fit;
+  fit.epochs = a.epochs;
+  fit.batch_size = a.batch_size;
+  fit.validation = test;
+  fit.workers = a.workers;
+  fit.augment.crop_padding = a.crop_padding;
+  fit.augment.horizontal_flip = !a.no_flip;
+  const ChannelStats stats = channel_stats(*train);
+  fit.augment.mean = stats.mean;
+  fit.augment.stddev = stats.stddev;
+  if (!a.json) fit.callbacks.push_back(std::make_shared<ProgressLine>());
+  const std::string last = a.out + "/last.safetensors", config = a.out + "/config.json";
+  if (a.resume && a.out.empty())
+    throw UsageError("--resume needs --out, the folder of the run to go on with");
+  if (!a.out.empty()) {
+    std::error_code failed;
+    std::filesystem::create_directories(a.out, failed);
+    if (failed) throw UsageError(cat("cannot create the folder '", a.out, "': ", failed.message()));
+    if (a.resume && std::filesystem::exists(config)) {
+      require_same_config(config_of(a), config);
+      if (std::filesystem::exists(last))
+        fit.resume = last;  // else it was killed before its first checkpoint: start over
+    } else {
+      if (a.resume) std::fprintf(stderr, "ingot: nothing to resume in '%s', starting anew\n", a.out.c_str());
+      std::filesystem::remove(last, failed);
+    }
+    auto j = config_of(a);
+    j["mean"] = stats.mean;
+    j["stddev"] = stats.stddev;
+    write_file(config, j.dump(2) + "\n");
+    fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
+    fit.callbacks.push_back(std::make_shared<JsonLinesLogger>(a.out + "/log.jsonl"));
+    if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
+    // Last, so that it saves what the callbacks before it have seen.
+    fit.callbacks.push_back(std::make_shared<ModelCheckpoint>(last, a.checkpoint_every));
+    fit.callbacks.push_back(std::make_shared<SaveOnStop>(last));
+  } else if (a.patience > 0) {
+    fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
+  }
+
+  running = &trainer;
+  std::signal(SIGINT, stop_on_signal);
+  std::signal(SIGTERM, stop_on_signal);
+  trainer.fit(train, fit);
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+  running = nullptr;
+  if (trainer.stopping() && a.patience == 0) {
+    std::fprintf(stderr, "ingot: stopped after step %lld%s\n",
+                 static_cast<long long>(trainer.progress().step),
+                 a.out.empty() ? "" : cat("; go on with --resume --out ", a.out).c_str());
+    return 130;
+  }
+  EvaluateOptions eo;
+  eo.augment.mean = stats.mean;
+  eo.augment.stddev = stats.stddev;
+  eo.workers = a.workers;
+  const Evaluation e = trainer.evaluate(test, eo);
+  if (!a.out.empty()) trainer.save(a.out + "/weights.safetensors");
+  if (a.json) {
+    nlohmann::ordered_json j;
+    j["test_loss"] = e.loss;
+    j["test_accuracy"] = e.accuracy();
+    j["test_macro_f1"] = e.confusion.macro_f1();
+    j["steps"] = trainer.progress().step;
+    std::printf("%s\n", j.dump(2).c_str());
+  } else {
+    std::printf("test loss %.4f, accuracy %.4f, macro F1 %.4f\n", e.loss, e.accuracy(),
+                e.confusion.macro_f1());
+    if (!a.out.empty()) std::printf("weights in %s/weights.safetensors\n", a.out.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+
+Action add_train(CLI::App& app) {
+  auto a = std::make_shared<TrainArguments>();
+  a->model.add_to(app);
+  a->device.add_to(app);
+  app.add_option("--data", a->data, "fashion-mnist, or a folder with IDX or .npy files")
+      ->capture_default_str();
+  app.add_option("--epochs", a->epochs, "Passes over the training data")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--batch-size", a->batch_size, "Images in a step")->capture_default_str();
+  app.add_option("--optimizer", a->optimizer, "sgd (momentum 0.9), adam, adamw or rmsprop")
+      ->capture_default_str();
+  app.add_option("--lr", a->lr,
+                 "Learning rate at its highest (default: 0.1 for sgd, 0.001 rmsprop, 0.002 others)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--schedule", a->schedule, "constant, step, cosine or one-cycle, over the whole run")
+      ->capture_default_str();
+  app.add_option("--warmup", a->warmup, "Steps of linear warm-up before the schedule")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--weight-decay", a->weight_decay, "L2 penalty, or decoupled decay for adamw")
+      ->capture_default_str();
+  app.add_option("--clip-norm", a->clip_norm, "Scale gradients to at most this 2-norm; 0 leaves them")
+      ->capture_default_str();
+  app.add_option("--label-smoothing", a->label_smoothing, "Share of the label spread over all classes")
+      ->capture_default_str();
+  app.add_option("--crop-padding", a->crop_padding, "Random crops after padding by this many pixels")
+      ->capture_default_str();
+  app.add_flag("--no-flip", a->no_flip, "No random horizontal flips");
+  app.add_option("--workers", a->workers, "Threads that load and augment; 0 loads between steps")
+      ->capture_default_str();
+  app.add_option("--seed", a->seed, "Of weights, shuffling, augmentation and dropout")->capture_default_str();
+  app.add_option("--init", a->init, "Start from these weights (safetensors)");
+  app.add_option("--out", a->out, "Folder for checkpoints, weights and logs");
+  app.add_flag("--resume", a->resume,
+               "Go on from the last checkpoint in --out; ends with the same bits as an unbroken run");
+  app.add_option("--checkpoint-every", a->checkpoint_every,
+                 "Steps between checkpoints, besides one after each epoch")
+      ->capture_default_str();
+  app.add_option("--early-stopping", a->patience,
+                 "Stop after this many epochs without a better validation loss; 0: never")
+      ->capture_default_str();
+  app.add_flag("--check-numerics", a->check_numerics, "Look for NaN and infinity in every result (slow)");
+  app.add_flag("--json", a->json, "No progress line; print one JSON object at the end");
+  app.footer(
+      "Example:\n  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first\n"
+      "  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first --resume");
+  return [a] { return run_train(*a); };
+}
+
+}  // namespace ingot::tools
