@@ -31,7 +31,7 @@ struct Conv2dOptions {
   Pair stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;
   bool bias = true;
-  std::optional<Init> weight_init;  // default: U(-b, b), b = 1 / sqrt(fan_in)
+  std::optional<Init> weight_init{};  // default: U(-b, b), b = 1 / sqrt(fan_in)
 };
 
 // x[N, in, H, W] -> [N, out, H', W'], H' = (H + 2 padding - dilation (kernel - 1) - 1) / stride + 1.
@@ -130,7 +130,7 @@ class Embedding : public Layer {
 };
 
 struct PoolOptions {
-  std::optional<Pair> stride;  // default: the kernel size
+  std::optional<Pair> stride{};  // default: the kernel size
   Pair padding = 0;
   Pair dilation = 1;  // max only
   bool ceil_mode = false;

@@ -25,38 +25,38 @@ namespace ingot {
 struct ParameterGroup {
   std::string pattern;
   double lr_scale = 1.0;  // 0 freezes
-  std::optional<double> weight_decay;
+  std::optional<double> weight_decay{};
 };
 
 struct OptimizerOptions {
   double lr = 1e-3;
   double weight_decay = 0.0;
-  Schedule schedule;
+  Schedule schedule{};
   double clip_norm = 0.0;  // > 0: gradients are scaled so that their global 2-norm is at most this
-  std::vector<ParameterGroup> groups;
+  std::vector<ParameterGroup> groups{};
 };
 
 struct SgdOptions {
   double lr = 1e-3, momentum = 0.0, dampening = 0.0, weight_decay = 0.0;
   bool nesterov = false;
-  Schedule schedule;
+  Schedule schedule{};
   double clip_norm = 0.0;
-  std::vector<ParameterGroup> groups;
+  std::vector<ParameterGroup> groups{};
 };
 
 // Kingma, Ba, arXiv 1412.6980; AdamW: Loshchilov, Hutter, arXiv 1711.05101.
 struct AdamOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.0;
-  Schedule schedule;
+  Schedule schedule{};
   double clip_norm = 0.0;
-  std::vector<ParameterGroup> groups;
+  std::vector<ParameterGroup> groups{};
 };
 
 struct RmspropOptions {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0.0, momentum = 0.0;
-  Schedule schedule;
+  Schedule schedule{};
   double clip_norm = 0.0;
-  std::vector<ParameterGroup> groups;
+  std::vector<ParameterGroup> groups{};
 };
 
 class Optimizer {
