@@ -33,8 +33,8 @@ OptimizerPtr optimizer_of(const nlohmann::json& o) {
                     .weight_decay = o.at("weight_decay"),
                     .momentum = o.at("momentum")});
   AdamOptions a{.lr = o.at("lr"),
-                .beta1 = o.at("betas").at(0),
-                .beta2 = o.at("betas").at(1),
+                .beta1 = o.at("beta1"),
+                .beta2 = o.at("beta2"),
                 .eps = o.at("eps"),
                 .weight_decay = o.at("weight_decay")};
   return type == "adam" ? adam(a) : adamw(a);
