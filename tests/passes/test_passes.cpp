@@ -1,0 +1,264 @@
+// Each pass: text in, text out; verified before and after; idempotent; same results by the reference
+// executor.
+#include <cmath>
+
+#include "core/op/text.h"
+#include "core/op/verify.h"
+#include "core/passes/pass.h"
+#include "core/runtime/initial_state.h"
+#include "core/runtime/interpreter.h"
+#include "gtest/gtest.h"
+
+namespace ingot {
+namespace {
+
+using PassFn = Graph (*)(const Graph&, PassContext&);
+
+std::string text_of(const Graph& g) {
+  return print_graph(g, {.names = false, .locations = false});
+}
+
+// The same text, whatever the values are called.
+std::string canonical(std::string_view text) {
+  return text_of(parse_graph(text));
+}
+
+NamedTensors some_feeds(const Graph& g) {
+  NamedTensors feeds;
+  for (const ValueId v : g.inputs()) {
+    State s;
+    s.name = g.value(v).name;
+    s.init =
+        g.type(v).dtype == DType::I32 ? Init::constant(static_cast<double>(2)) : Init::uniform(-1.0, 1.0);
+    feeds.emplace(s.name, initial_state(s, g.type(v), 11));
+  }
+  return feeds;
+}
+
+// Runs the pass, checks everything that must hold for any pass, and returns the new graph's text.
+std::string run(PassFn pass, std::string_view text) {
+  const Graph before = parse_graph(text);
+  verify(before);
+  PassContext context;
+  const Graph after = pass(before, context);
+  verify(after);
+  EXPECT_EQ(text_of(pass(after, context)), text_of(after)) << "not idempotent";
+  const NamedTensors feeds = some_feeds(before);
+  const Evaluated a = evaluate(before, feeds, {}, {.seed = 5}), b = evaluate(after, feeds, {}, {.seed = 5});
+  EXPECT_EQ(a.outputs.size(), b.outputs.size());
+  for (const auto* part : {&a.outputs, &a.states})
+    for (const auto& [name, want] : *part) {
+      const Tensor& got = (part == &a.outputs ? b.outputs : b.states).at(name);
+      for (std::int64_t i = 0; i < want.numel(); ++i)
+        EXPECT_NEAR(got.get(i), want.get(i), 1e-5 * (1.0 + std::abs(want.get(i))))
+            << name << " element " << i;
+    }
+  return text_of(after);
+}
+
+TEST(DeadCode, KeepsWhatOutputsAndUpdatesNeed) {
+  EXPECT_EQ(run(eliminate_dead_code, R"(
+%x = input "x" : f32[4]
+%w = state "w" : f32[4] parameter constant(1)
+%a = exp(%x) : f32[4]
+%dead = tanh(%a) : f32[4]
+%b = add(%w, %x) : f32[4]
+output "y" = %a
+update %w = %b
+)"),
+            canonical(R"(
+%x = input "x" : f32[4]
+%w = state "w" : f32[4] parameter constant(1)
+%a = exp(%x) : f32[4]
+%b = add(%w, %x) : f32[4]
+output "y" = %a
+update %w = %b
+)"));
+}
+
+TEST(CommonSubexpressions, MergeTwinsButNotDifferentAttributes) {
+  EXPECT_EQ(run(eliminate_common_subexpressions, R"(
+%x = input "x" : f32[2, 3]
+%a = exp(%x) : f32[2, 3]
+%b = exp(%x) : f32[2, 3]
+%c = reduce_sum(%a) {axes=[0]} : f32[3]
+%d = reduce_sum(%b) {axes=[1]} : f32[2]
+output "c" = %c
+output "d" = %d
+)"),
+            canonical(R"(
+%x = input "x" : f32[2, 3]
+%a = exp(%x) : f32[2, 3]
+%c = reduce_sum(%a) {axes=[0]} : f32[3]
+%d = reduce_sum(%a) {axes=[1]} : f32[2]
+output "c" = %c
+output "d" = %d
+)"));
+}
+
+TEST(ConstantFolding, ComputesSmallConstants) {
+  PassContext c;
+  const Graph g = parse_graph(run(fold_constants, R"(
+%x = input "x" : f32[3]
+%two = full() {value=2, shape=[3]} : f32[3]
+%four = square(%two) : f32[3]
+%steps = iota() {n=3, dtype=f32} : f32[3]
+%bent = add(%steps, %four) : f32[3]
+%y = mul(%x, %bent) : f32[3]
+output "y" = %y
+)"));
+  const Graph small = eliminate_dead_code(g, c);
+  ASSERT_EQ(small.nodes().size(), 2u);
+  EXPECT_EQ(small.nodes()[0].op, "constant");
+  EXPECT_EQ(small.nodes()[1].op, "mul");
+}
+
+TEST(Simplify, DropsIdentitiesAndChainsOfViews) {
+  EXPECT_EQ(run(simplify, R"(
+%x = input "x" : f32[2, 6]
+%one = full() {value=1, shape=[]} : f32[]
+%zero = full() {value=0, shape=[]} : f32[]
+%a = mul(%x, %one) : f32[2, 6]
+%b = add(%zero, %a) : f32[2, 6]
+%c = reshape(%b) {shape=[3, 4]} : f32[3, 4]
+%d = reshape(%c) {shape=[12]} : f32[12]
+%e = neg(%d) : f32[12]
+%f = neg(%e) : f32[12]
+output "y" = %f
+)"),
+            canonical(R"(
+%x = input "x" : f32[2, 6]
+%d = reshape(%x) {shape=[12]} : f32[12]
+output "y" = %d
+)"));
+}
+
+TEST(FuseElementwise, OneTapeWithImmediates) {
+  const Graph g = parse_graph(run(fuse_elementwise, R"(
+%x = input "x" : f32[2, 3]
+%b = input "b" : f32[3]
+%two = full() {value=2, shape=[]} : f32[]
+%a = add(%x, %b) : f32[2, 3]
+%c = mul(%a, %two) : f32[2, 3]
+%d = relu(%c) : f32[2, 3]
+output "y" = %d
+)"));
+  PassContext c;
+  const Graph small = eliminate_dead_code(g, c);
+  ASSERT_EQ(small.nodes().size(), 1u);
+  EXPECT_EQ(small.nodes()[0].op, "fused");
+  EXPECT_EQ(small.nodes()[0].inputs.size(), 2u);
+}
+
+TEST(FuseElementwise, AValueReadTwiceOutsideStays) {
+  const Graph g = parse_graph(run(fuse_elementwise, R"(
+%x = input "x" : f32[2, 3]
+%a = exp(%x) : f32[2, 3]
+%b = neg(%a) : f32[2, 3]
+%s = reduce_sum(%a) : f32[]
+output "y" = %b
+output "s" = %s
+)"));
+  EXPECT_EQ(g.nodes().size(), 3u);
+}
+
+TEST(Epilogues, ConvolutionTakesBiasResidualAndRelu) {
+  EXPECT_EQ(run(fuse_epilogues, R"(
+%x = input "x" : f32[2, 3, 5, 5]
+%r = input "r" : f32[2, 4, 5, 5]
+%w = state "w" : f32[4, 3, 3, 3] parameter uniform(-0.5, 0.5)
+%b = state "b" : f32[4, 1, 1] parameter uniform(-0.5, 0.5)
+%c = conv2d(%x, %w) {padding=[1, 1]} : f32[2, 4, 5, 5]
+%d = add(%c, %b) : f32[2, 4, 5, 5]
+%e = add(%r, %d) : f32[2, 4, 5, 5]
+%f = relu(%e) : f32[2, 4, 5, 5]
+output "y" = %f
+)"),
+            canonical(R"(
+%x = input "x" : f32[2, 3, 5, 5]
+%r = input "r" : f32[2, 4, 5, 5]
+%w = state "w" : f32[4, 3, 3, 3] parameter uniform(-0.5, 0.5)
+%b = state "b" : f32[4, 1, 1] parameter uniform(-0.5, 0.5)
+%v = reshape(%b) {shape=[4]} : f32[4]
+%f = conv2d(%x, %w, %v, %r) {padding=[1, 1], has_bias=true, has_residual=true, activation="relu"} : f32[2, 4, 5, 5]
+output "y" = %f
+)"));
+}
+
+TEST(Epilogues, AnOutputIsNotSwallowed) {
+  const std::string text = canonical(R"(
+%x = input "x" : f32[2, 3]
+%w = state "w" : f32[3, 4] parameter uniform(-0.5, 0.5)
+%m = matmul(%x, %w) : f32[2, 4]
+%y = relu(%m) : f32[2, 4]
+output "m" = %m
+output "y" = %y
+)");
+  EXPECT_EQ(run(fuse_epilogues, text), text);
+}
+
+TEST(FoldBatchNorm, BecomesOneConvolution) {
+  const Graph g = parse_graph(run(fold_batch_norm, R"(
+%x = input "x" : f32[2, 3, 5, 5]
+%w = state "w" : f32[4, 3, 3, 3] parameter uniform(-0.5, 0.5)
+%g = state "g" : f32[4] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[4] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[4] buffer uniform(-0.5, 0.5)
+%v = state "v" : f32[4] buffer uniform(0.5, 1.5)
+%c = conv2d(%x, %w) : f32[2, 4, 3, 3]
+%y = batch_norm_infer(%c, %g, %b, %m, %v) : f32[2, 4, 3, 3]
+output "y" = %y
+)"));
+  int convolutions = 0;
+  for (const Node& n : g.nodes()) {
+    EXPECT_NE(n.op, "batch_norm_infer");
+    convolutions += n.op == "conv2d" ? 1 : 0;
+  }
+  EXPECT_EQ(convolutions, 1);
+}
+
+// The ReLU mask of the incoming gradient moves into batch_norm_grad, which hands the masked gradient on.
+TEST(Epilogues, BatchNormGradientTakesTheMask) {
+  const Graph g = parse_graph(run(fuse_epilogues, R"(
+%x = input "x" : f32[4, 3, 2, 2]
+%r = input "r" : f32[4, 3, 2, 2]
+%dz = input "dz" : f32[4, 3, 2, 2]
+%g = state "g" : f32[3] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[3] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[3] buffer constant(0)
+%v = state "v" : f32[3] buffer constant(1)
+%zero = full() {value=0, shape=[]} : f32[]
+%y, %mean, %rstd, %nm, %nv = batch_norm(%x, %g, %b, %m, %v) : f32[4, 3, 2, 2], f32[3], f32[3], f32[3], f32[3]
+%s = add(%y, %r) : f32[4, 3, 2, 2]
+%z = relu(%s) : f32[4, 3, 2, 2]
+%le = le(%z, %zero) : bool[4, 3, 2, 2]
+%dy = where(%le, %zero, %dz) : f32[4, 3, 2, 2]
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+%dr = neg(%dy) : f32[4, 3, 2, 2]
+output "z" = %z
+output "dx" = %dx
+output "dr" = %dr
+update %m = %nm
+update %v = %nv
+)"));
+  std::map<std::string, int> count;
+  for (const Node& n : g.nodes()) ++count[n.op];
+  EXPECT_EQ(count["where"], 0);
+  EXPECT_EQ(count["relu"], 0);
+  EXPECT_EQ(count["add"], 0);
+  EXPECT_EQ(count["batch_norm_grad"], 1);
+}
+
+TEST(Pipeline, RefusesToSkipWhatDoesNotExist) {
+  PassContext c;
+  c.skip = {"no-such-pass"};
+  try {
+    run_pipeline(parse_graph("%x = input \"x\" : f32[1]\noutput \"y\" = %x\n"), c);
+    FAIL() << "expected an error";
+  } catch (const UsageError& e) {
+    EXPECT_NE(std::string(e.what()).find("fuse-elementwise"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace ingot
