@@ -368,6 +368,10 @@ class Parser {
         const ValueId state = look_up(names, value_name());
         expect('=');
         g.add_update(state, look_up(names, value_name()));
+      } else if (keyword == "gradient") {
+        const ValueId state = look_up(names, value_name());
+        expect('=');
+        g.add_gradient(state, look_up(names, value_name()));
       } else {
         node(g, names, {}, keyword, depth);
       }

@@ -221,6 +221,8 @@ void write_graph(std::string& out, const Graph& g, const TextOptions& options, c
     out += cat(indent, "output ", quoted(o.name), " = %", o.value.index, "\n");
   for (const Update& u : g.updates())
     out += cat(indent, "update %", u.state.index, " = %", u.value.index, "\n");
+  for (const Update& u : g.gradients())
+    out += cat(indent, "gradient %", u.state.index, " = %", u.value.index, "\n");
 }
 
 }  // namespace

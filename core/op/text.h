@@ -8,6 +8,7 @@
 //   %3, %4 "where" = max_pool2d(%2) {kernel=[2, 2]} : f32[8, 16, 16, 16], u8[8, 16, 16, 16]
 //   output "y" = %3
 //   update %1 = %9
+//   gradient %1 = %7                             (which value is the gradient of a parameter)
 //
 // Attributes equal to the op's defaults are left out. A result may carry a name in quotes. After '#' stand
 // the node's name and source line. A state's line ends with its role (parameter, buffer, optimizer, counter),

@@ -163,6 +163,12 @@ class Verifier {
       if (to.dtype != from.dtype || to.shape != from.shape)
         broken("%", u.state.index, " of type ", to_string(to), " is updated with ", to_string(from));
     }
+    for (const Update& u : g_.gradients()) {
+      if (!exists(u.state) || !exists(u.value))
+        broken("the gradient of %", u.state.index, " is %", u.value.index, ": no such value");
+      else if (g_.value(u.state).kind != ValueKind::State || g_.type(u.state).shape != g_.type(u.value).shape)
+        broken("%", u.value.index, " cannot be the gradient of %", u.state.index);
+    }
   }
 
   const Graph& g_;

@@ -89,6 +89,7 @@ Graph to_f64(const Graph& graph) {
   }
   for (const Output& o : graph.outputs()) out.add_output(o.name, o.value);
   for (const Update& u : graph.updates()) out.add_update(u.state, u.value);
+  for (const Update& u : graph.gradients()) out.add_gradient(u.state, u.value);
   return out;
 }
 
