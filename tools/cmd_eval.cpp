@@ -35,6 +35,25 @@ struct CheckpointArguments {
   }
 };
 
+// What a file says about the network it belongs to; empty where it says nothing.
+struct ModelIdentity {
+  std::string model;
+  std::map<std::string, std::int64_t> config;
+};
+
+ModelIdentity read_model_identity(const std::string& path) {
+  const Metadata m = read_safetensors(path).metadata;
+  ModelIdentity id;
+  if (const auto it = m.find("model"); it != m.end()) id.model = it->second;
+  try {
+    if (const auto it = m.find("model_config"); it != m.end())
+      id.config = nlohmann::json::parse(it->second).get<std::map<std::string, std::int64_t>>();
+  } catch (const nlohmann::json::exception& e) {
+    throw FormatError(cat("'", path, "': the model's configuration is damaged: ", e.what()));
+  }
+  return id;
+}
+
 // The trainer for a file: its model from the file, else from the options and the data.
 std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, std::int64_t channels, std::int64_t size,
                                       std::int64_t classes) {

@@ -40,7 +40,8 @@ struct Trainer::Impl {
   std::unique_ptr<Session> train, eval, infer;
   std::int64_t train_batch = 0;
   TensorType eval_type, infer_type;
-  std::map<std::string, Tensor> loaded;  // states to start from, until a training session holds them
+  std::string loaded_from;
+  TensorList loaded;  // states to start from, until a training session holds them
   std::atomic<bool> stop{false};
   Progress progress;
 
@@ -60,8 +61,10 @@ struct Trainer::Impl {
       const std::int64_t start[2] = {static_cast<std::int64_t>(options.seed), 0};
       s.set_state("generator", Tensor::from<std::int64_t>({2}, start));
     }
-    for (const auto& [name, tensor] : loaded)
-      if (s.program().graph().find_state(name) != nullptr) s.set_state(name, tensor);
+    if (!loaded.empty()) {
+      require_match(s, loaded, loaded_from, true);
+      for (const auto& [name, tensor] : loaded) s.set_state(name, tensor);
+    }
     return s;
   }
 
@@ -82,9 +85,6 @@ struct Trainer::Impl {
     if (!session || made_for != type) {
       session = std::make_unique<Session>(make_session(build(*model, type), false));
       made_for = type;
-    } else if (!train) {
-      for (const auto& [name, tensor] : loaded)
-        if (session->program().graph().find_state(name) != nullptr) session->set_state(name, tensor);
     }
     if (train) session->copy_states_from(*train);
     return *session;
@@ -123,8 +123,6 @@ struct Trainer::Impl {
 
   nlohmann::json describe() const {
     nlohmann::json j;
-    j["model"] = options.model_name;
-    j["model_config"] = options.model_config;
     j["seed"] = options.seed;
     j["epoch"] = progress.epoch;
     j["step"] = progress.step;
@@ -149,17 +147,12 @@ struct Trainer::Impl {
     const Checkpoint c = load_checkpoint(path);
     nlohmann::json j;
     try {
-      j = nlohmann::json::parse(c.state);
-      const std::string saved_model = j.at("model").get<std::string>();
+      j = nlohmann::json::parse(c.metadata.contains("state") ? c.metadata.at("state") : "");
+      const std::string saved_model = c.metadata.contains("model") ? c.metadata.at("model") : "";
       if (saved_model != options.model_name)
         throw UsageError(cat("'", path, "' is a checkpoint of the model '", saved_model, "', not of '",
                              options.model_name, "'"));
-      std::map<std::string, TensorType> expected;
-      for (const State& s : train->program().graph().states()) {
-        const TensorType& t = train->program().graph().type(s.value);
-        expected.emplace(s.name, TensorType(t.dtype, t.shape));
-      }
-      require_match(c, expected, path);
+      require_match(*train, c.tensors, path, false);
       LoaderState s;
       const auto& l = j.at("loader");
       s.seed = l.at("seed");
@@ -178,6 +171,23 @@ struct Trainer::Impl {
       throw FormatError(cat("'", path, "' is not a training checkpoint: ", e.what()));
     }
     for (const auto& [name, tensor] : c.tensors) train->set_state(name, tensor);
+  }
+
+  // Throws FormatError listing every key in which the file and the session's states of these roles differ.
+  static void require_match(const Session& s, const TensorList& found, const std::string& path,
+                            bool weights_only) {
+    NamedTypes expected;
+    for (const State& state : s.program().graph().states()) {
+      const TensorType& t = s.program().graph().type(state.value);
+      if (!weights_only || state.role == StateRole::Parameter || state.role == StateRole::Buffer)
+        expected.emplace_back(state.name, TensorType(t.dtype, t.shape));
+    }
+    const KeyReport keys = compare_keys(expected, found);
+    if (!keys.match()) throw FormatError(keys.text(path));
+  }
+
+  Metadata identity() const {
+    return {{"model", options.model_name}, {"model_config", nlohmann::json(options.model_config).dump()}};
   }
 
   Logs logs(Clock::time_point epoch_start, std::int64_t seen_before, double waited) const {
@@ -345,33 +355,39 @@ std::map<std::string, Tensor> Trainer::states() {
   if (impl_->train) return impl_->train->states();
   if (impl_->eval) return impl_->eval->states();
   if (impl_->infer) return impl_->infer->states();
-  return impl_->loaded;
+  return {impl_->loaded.begin(), impl_->loaded.end()};
 }
 
 void Trainer::save(const std::string& path) {
-  std::map<std::string, Tensor> weights;
+  TensorList weights;
   for (auto& [name, tensor] : states())
-    if (!name.starts_with("optim/") && name != "generator") weights.emplace(name, tensor);
+    if (!name.starts_with("optim/") && name != "generator") weights.emplace_back(name, tensor);
   if (weights.empty())
     throw UsageError("save: there are no weights yet; call fit(), load() or predict() first");
-  save_safetensors(path, weights, {{"format", "pt"}, {"model", impl_->options.model_name}});
+  Metadata metadata = impl_->identity();
+  metadata["format"] = "pt";
+  write_safetensors(path, weights, metadata);
 }
 
 void Trainer::load(const std::string& path) {
-  const Checkpoint c = load_weights(path);
+  const TensorFile c = read_safetensors(path);
   Impl& t = *impl_;
   t.loaded.clear();
   for (const auto& [name, tensor] : c.tensors)
-    if (!name.starts_with("optim/") && name != "generator") t.loaded.emplace(name, tensor);
+    if (!name.starts_with("optim/") && name != "generator") t.loaded.emplace_back(name, tensor);
   t.train.reset();
   t.eval.reset();
   t.infer.reset();
+  t.loaded_from = path;
 }
 
 void Trainer::save_checkpoint(const std::string& path) {
   Impl& t = *impl_;
   if (!t.train) throw UsageError("save_checkpoint: nothing was trained yet");
-  save_checkpoint_file(path, Checkpoint{t.train->states(), t.describe().dump()});
+  Metadata metadata = t.identity();
+  metadata["state"] = t.describe().dump();
+  const auto states = t.train->states();
+  ingot::save_checkpoint(path, {{states.begin(), states.end()}, metadata});
 }
 
 const Progress& Trainer::progress() const {

@@ -48,12 +48,12 @@ class Callback {
 };
 
 struct TrainerOptions {
-  OptimizerPtr optimizer;  // default: sgd({.lr = 0.01, .momentum = 0.9})
+  OptimizerPtr optimizer{};  // default: sgd({.lr = 0.01, .momentum = 0.9})
   double label_smoothing = 0.0;
   Target target = Target::cpu();
   std::uint64_t seed = 0;
   bool check_numerics = false;  // look at every result of every step, and name the first that is not finite
-  std::string model_name;       // kept in checkpoints, so that another model's is refused by name
+  std::string model_name{};     // kept in checkpoints, so that another model's is refused by name
   std::map<std::string, std::int64_t>
       model_config;  // likewise: a checkpoint alone says how to build its model
 };
@@ -61,16 +61,16 @@ struct TrainerOptions {
 struct FitOptions {
   std::int64_t epochs = 1;
   std::int64_t batch_size = 64;
-  std::shared_ptr<const Dataset> validation;  // evaluated after each epoch
-  Augment augment;                            // of the training samples; validation gets its mean and stddev
+  std::shared_ptr<const Dataset> validation{};  // evaluated after each epoch
+  Augment augment{};  // of the training samples; validation gets its mean and stddev
   int workers = 1;
-  std::vector<std::shared_ptr<Callback>> callbacks;
-  std::string resume;  // a checkpoint to go on from
+  std::vector<std::shared_ptr<Callback>> callbacks{};
+  std::string resume{};  // a checkpoint to go on from
 };
 
 struct EvaluateOptions {
   std::int64_t batch_size = 256;
-  Augment augment;  // mean and stddev are used, the random parts are not
+  Augment augment{};  // mean and stddev are used, the random parts are not
   int workers = 1;
 };
 

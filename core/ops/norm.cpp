@@ -395,8 +395,8 @@ Cost cost_batch_norm_grad(const Attrs& attrs, std::span<const TensorType> in,
 
 }  // namespace
 
-BatchNorm batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
-                     const BatchNormOptions& options, SourceLoc loc) {
+BatchNormResult batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
+                     const BatchNormArgs& options, SourceLoc loc) {
   BatchNormAttrs attrs;
   attrs.eps = options.eps;
   attrs.momentum = options.momentum;
@@ -411,7 +411,7 @@ Value batch_norm_infer(Value x, Value gamma, Value beta, Value mean, Value var, 
   return apply1("batch_norm_infer", {x, gamma, beta, mean, var}, BatchNormInferAttrs{eps}, std::move(loc));
 }
 
-LayerNorm layer_norm(Value x, Value gamma, Value beta, std::int64_t axis, double eps, SourceLoc loc) {
+LayerNormResult layer_norm(Value x, Value gamma, Value beta, std::int64_t axis, double eps, SourceLoc loc) {
   const Value in[] = {x, gamma, beta};
   const auto out = apply("layer_norm", in, LayerNormAttrs{axis, eps}, std::move(loc));
   return {out[0], out[1], out[2]};

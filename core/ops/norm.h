@@ -25,7 +25,7 @@
 // batch norm reads x twice. Errors: ShapeError when ranks, dtypes or channels do not fit, UsageError for eps
 // < 0 or another activation.
 //
-//   BatchNorm b = batch_norm(x, gamma, beta, running_mean, running_var);
+//   BatchNormResult b = batch_norm(x, gamma, beta, running_mean, running_var);
 //   g.add_update(running_mean.id(), b.running_mean.id());
 #pragma once
 
@@ -82,22 +82,22 @@ struct LayerNormAttrs {
   }
 };
 
-struct BatchNorm {
+struct BatchNormResult {
   Value y, save_mean, save_rstd, running_mean, running_var;
 };
-struct BatchNormOptions {
+struct BatchNormArgs {
   double eps = 1e-5, momentum = 0.1;
   Value valid_rows{};  // i32 scalar; empty: all rows
 };
-BatchNorm batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
-                     const BatchNormOptions& options = {}, SourceLoc loc = SourceLoc::current());
+BatchNormResult batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
+                     const BatchNormArgs& options = {}, SourceLoc loc = SourceLoc::current());
 Value batch_norm_infer(Value x, Value gamma, Value beta, Value mean, Value var, double eps = 1e-5,
                        SourceLoc loc = SourceLoc::current());
 
-struct LayerNorm {
+struct LayerNormResult {
   Value y, mean, rstd;
 };
-LayerNorm layer_norm(Value x, Value gamma, Value beta, std::int64_t axis = -1, double eps = 1e-5,
+LayerNormResult layer_norm(Value x, Value gamma, Value beta, std::int64_t axis = -1, double eps = 1e-5,
                      SourceLoc loc = SourceLoc::current());
 
 }  // namespace ingot

@@ -24,10 +24,10 @@ namespace ingot {
 struct CompileOptions {
   Target target = Target::cpu();
   bool optimise = true;
-  std::set<std::string> skip_passes;
-  std::string dump_passes;   // directory for the graph's text after each pass
-  bool share_memory = true;  // false: every block has its own memory (for tests: results must not change)
-  bool in_place = true;      // false: no two values share memory except views
+  std::set<std::string> skip_passes{};
+  std::string dump_passes{};  // directory for the graph's text after each pass
+  bool share_memory = true;   // false: every block has its own memory (for tests: results must not change)
+  bool in_place = true;       // false: no two values share memory except views
 };
 
 enum class Region : std::uint8_t { Arena, Parameter, Gradient, State, Staging, Constant };

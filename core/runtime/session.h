@@ -28,7 +28,7 @@ struct SessionOptions {
   bool check_numerics = false;  // after every step: stop at the first node whose result has NaN or infinity
   // An output (usually "loss") that must be finite: as soon as it is computed, before parameters change,
   // run() checks it and if need be replays the step so far to name the first bad node.
-  std::string guard;
+  std::string guard{};
   bool poison = false;  // fill memory with NaN as soon as it is free (debugging the planner)
 };
 
