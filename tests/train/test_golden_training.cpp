@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "models/models.h"
 #include "optim/optimizer.h"
-#include "support/formula.h"
+#include "tests/support/formula.h"
 #include "train/step_graph.h"
 
 namespace ingot {
