@@ -1,0 +1,329 @@
+// Batch norm on f32, native in channels-last memory and in row-major memory.
+//
+// Channels-last (and rank 2) tensors are n floats whose position e belongs to channel e % C. Tables per
+// channel are repeated to a period that fills whole vectors, so that 16 or 3 channels run as fast as 64.
+// Threads take contiguous ranges; their sums, in double, are added in the order of the threads. Row-major
+// images are one plane per (image, channel), and threads take channels.
+//
+// Statistics: sums of x - s and (x - s)^2 in one pass, with s the channel's first value; then one pass
+// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice.
+#include "core/ops/norm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "cpu/lowering.h"
+#include "cpu/parallel.h"
+#include "cpu/simd/row_kernels.h"
+#include "cpu/workspace.h"
+
+namespace ingot::cpu {
+
+namespace {
+
+constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
+constexpr int kTables = 4;
+
+// How the channels of x[N, C, ...] lie in memory.
+struct Geometry {
+  std::int64_t rows = 0, channels = 0, pixels = 1;  // N, C, the rest
+  bool inner = true;                                // channels innermost
+  std::int64_t period = 1;                          // of the tables; a multiple of C when `inner`
+
+  std::int64_t row_elements() const { return channels * pixels; }
+};
+
+bool geometry_of(const TensorType& t, Geometry& g) {
+  if (t.dtype != DType::F32 || t.shape.rank() < 2 || t.layout.is_blocked()) return false;
+  g.rows = t.shape[0];
+  g.channels = t.shape[1];
+  for (int d = 2; d < t.shape.rank(); ++d) g.pixels *= t.shape[d];
+  const Layout layout = t.layout.canonical();
+  g.inner = layout == Layout::channels_last(t.shape.rank()).canonical() || g.pixels == 1;
+  if (!g.inner && !layout.is_row_major()) return false;
+  if (g.channels <= 0) return false;
+  if (!g.inner || kTile % g.channels == 0)
+    g.period = kTile;
+  else if (g.channels < kTile)
+    g.period = std::lcm(g.channels, std::int64_t{16});
+  else
+    g.period = g.channels;
+  return true;
+}
+
+bool same_place(const TensorType& a, const TensorType& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && a.layout.canonical() == b.layout.canonical();
+}
+
+struct Buffers {
+  float* values[kTables];  // one number per channel
+  float* tables[kTables];  // one period; per thread when channels are outer
+  double *sum, *sq;        // totals per channel
+  double *thread_sum, *thread_sq;
+  float* thread_scratch;
+
+  static Buffers carve(Workspace& w, const Geometry& g, int threads) {
+    Buffers b{};
+    for (float*& v : b.values) v = w.take<float>(g.channels);
+    for (float*& t : b.tables) t = w.take<float>(g.period * (g.inner ? 1 : threads));
+    b.sum = w.take<double>(g.channels);
+    b.sq = w.take<double>(g.channels);
+    b.thread_sum = w.take<double>(g.period * threads);
+    b.thread_sq = w.take<double>(g.period * threads);
+    b.thread_scratch = w.take<float>(2 * g.period * threads);
+    return b;
+  }
+};
+
+std::size_t workspace_bytes(const Geometry& g, int threads) {
+  Workspace w(nullptr);
+  Buffers::carve(w, g, threads);
+  return w.used();
+}
+
+// Calls piece(offset, n, tables, part) for contiguous pieces of the first `rows` rows, with the first
+// `tables` tables filled from b.values; after(channel, part) follows the pieces of one channel when channels
+// are outer.
+template <class Piece, class After>
+void for_pieces(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, int tables,
+                const Piece& piece, const After& after) {
+  if (g.inner) {
+    for (int t = 0; t < tables; ++t)
+      for (std::int64_t at = 0; at < g.period; at += g.channels)
+        std::copy_n(b.values[t], g.channels, b.tables[t] + at);
+    const std::int64_t n = rows * g.row_elements();
+    parallel_parts(parts, [&](int part) {
+      const Range r = part_of(n, part, parts, g.period);
+      piece(r.begin, r.end - r.begin, b.tables, part);
+    });
+    return;
+  }
+  parallel_parts(parts, [&](int part) {
+    float* mine[kTables];
+    for (int t = 0; t < kTables; ++t) mine[t] = b.tables[t] + part * g.period;
+    const Range channels = part_of(g.channels, part, parts);
+    for (std::int64_t c = channels.begin; c < channels.end; ++c) {
+      for (int t = 0; t < tables; ++t) std::fill_n(mine[t], g.period, b.values[t][c]);
+      for (std::int64_t r = 0; r < rows; ++r) piece((r * g.channels + c) * g.pixels, g.pixels, mine, part);
+      after(c, part);
+    }
+  });
+}
+
+// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch) adds a piece's.
+template <class Add>
+void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, const Add& add) {
+  const auto clear = [&](int part) {
+    std::fill_n(b.thread_sum + part * g.period, g.period, 0.0);
+    std::fill_n(b.thread_sq + part * g.period, g.period, 0.0);
+  };
+  for (int part = 0; part < parts; ++part) clear(part);
+  for_pieces(
+      g, b, parts, rows, 1,
+      [&](std::int64_t at, std::int64_t n, float* const* tables, int part) {
+        add(at, n, tables[0], b.thread_sum + part * g.period, b.thread_sq + part * g.period,
+            b.thread_scratch + 2 * part * g.period);
+      },
+      [&](std::int64_t c, int part) {
+        b.sum[c] = std::accumulate(b.thread_sum + part * g.period, b.thread_sum + (part + 1) * g.period, 0.0);
+        b.sq[c] = std::accumulate(b.thread_sq + part * g.period, b.thread_sq + (part + 1) * g.period, 0.0);
+        clear(part);
+      });
+  if (!g.inner) return;
+  std::fill_n(b.sum, g.channels, 0.0);
+  std::fill_n(b.sq, g.channels, 0.0);
+  for (std::int64_t at = 0; at < parts * g.period; at += g.channels)
+    for (std::int64_t c = 0; c < g.channels; ++c) {
+      b.sum[c] += b.thread_sum[at + c];
+      b.sq[c] += b.thread_sq[at + c];
+    }
+}
+
+void no_after(std::int64_t, int) {}
+
+std::int64_t valid_rows(const Geometry& g, const void* valid) {
+  return valid == nullptr ? g.rows
+                          : std::clamp<std::int64_t>(*static_cast<const std::int32_t*>(valid), 0, g.rows);
+}
+
+void zero_rows(const Geometry& g, float* data, std::int64_t from) {
+  std::fill(data + from * g.row_elements(), data + g.rows * g.row_elements(), 0.0f);
+}
+
+Backend::Layouts layouts_like(const Problem& p, int model) {
+  const TensorType& x = p.in(model);
+  Geometry g;
+  TensorType f32 = x;
+  f32.dtype = DType::F32;
+  const Layout layout = geometry_of(f32, g) ? x.layout : Layout::channels_last(x.shape.rank());
+  Backend::Layouts l;
+  for (int i = 0; i < p.num_inputs(); ++i)
+    l.inputs.push_back(p.in(i).shape == x.shape && x.shape.rank() > 1 ? layout : Layout::row_major());
+  for (int i = 0; i < p.num_outputs(); ++i)
+    l.outputs.push_back(p.out(i).shape == x.shape && x.shape.rank() > 1 ? layout : Layout::row_major());
+  return l;
+}
+Backend::Layouts forward_layouts(const Problem& p, const std::vector<bool>&) {
+  return layouts_like(p, 0);
+}
+Backend::Layouts grad_layouts(const Problem& p, const std::vector<bool>&) {
+  return layouts_like(p, 1);
+}
+
+std::string kernel_name(const Geometry& g) {
+  return cat(g.inner ? "rows:" : "planes:", name(cpu_level()));
+}
+
+std::unique_ptr<Step> lower_forward(const Problem& p) {
+  const auto& at = p.attrs<BatchNormAttrs>();
+  Geometry g;
+  if (!geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
+  const int residual_at = at.has_residual ? 5 + at.has_valid : -1;
+  if (at.has_residual && !same_place(p.in(0), p.in(residual_at))) return nullptr;
+  const bool relu = at.activation == "relu", has_valid = at.has_valid;
+  if (!relu && !at.activation.empty()) return nullptr;
+  const RowKernels& k = row_kernels(cpu_level());
+  const int parts = useful_threads(p.target.threads, p.in(0).numel());
+  const double eps = at.eps, momentum = at.momentum;
+  std::vector<std::array<int, 2>> in_place{{0, 0}, {3, 3}, {4, 4}};
+  if (at.has_residual) in_place.push_back({residual_at, 0});
+  return make_step(
+      kernel_name(g),
+      [=, &k](void* const* in, void* const* out, void* workspace) {
+        Workspace w(workspace);
+        const Buffers b = Buffers::carve(w, g, parts);
+        const auto* x = static_cast<const float*>(in[0]);
+        const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
+        const auto o = [&](int i) { return static_cast<float*>(out[i]); };
+        const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
+        const double count = static_cast<double>(rows * g.pixels);
+        for (std::int64_t c = 0; c < g.channels; ++c)
+          b.values[0][c] = rows > 0 ? x[g.inner ? c : c * g.pixels] : 0.0f;
+        channel_sums(g, b, parts, rows,
+                     [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
+                         float* scratch) { k.stats(x + first, n, g.period, shift, sum, sq, scratch); });
+        const double move = rows > 0 ? momentum : 0.0;
+        for (std::int64_t c = 0; c < g.channels; ++c) {
+          double mean = 0.0, m2 = 0.0;
+          if (rows > 0) {
+            const double offset = b.sum[c] / count;
+            mean = static_cast<double>(b.values[0][c]) + offset;
+            m2 = std::max(b.sq[c] - b.sum[c] * offset, 0.0);
+          }
+          const double var = rows > 0 ? m2 / count : 0.0, rstd = 1.0 / std::sqrt(var + eps);
+          o(1)[c] = static_cast<float>(mean);
+          o(2)[c] = static_cast<float>(rstd);
+          o(3)[c] = static_cast<float>((1.0 - move) * static_cast<double>(f(3)[c]) + move * mean);
+          o(4)[c] = static_cast<float>((1.0 - move) * static_cast<double>(f(4)[c]) +
+                                       move * (m2 / std::max(count - 1.0, 1.0)));
+          const double scale = static_cast<double>(f(1)[c]) * rstd;
+          b.values[0][c] = static_cast<float>(scale);
+          b.values[1][c] = static_cast<float>(static_cast<double>(f(2)[c]) - mean * scale);
+        }
+        const float* residual = residual_at < 0 ? nullptr : f(residual_at);
+        for_pieces(
+            g, b, parts, rows, 2,
+            [&](std::int64_t first, std::int64_t n, float* const* t, int) {
+              k.scale_shift(x + first, residual == nullptr ? nullptr : residual + first, o(0) + first, n,
+                            g.period, t[0], t[1], relu);
+            },
+            no_after);
+        zero_rows(g, o(0), rows);
+      },
+      workspace_bytes(g, parts), in_place);
+}
+
+std::unique_ptr<Step> lower_grad(const Problem& p) {
+  const auto& at = p.attrs<BatchNormGradAttrs>();
+  Geometry g;
+  if (!geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
+    return nullptr;
+  const bool relu = at.activation == "relu", has_valid = at.has_valid, has_residual = at.has_residual;
+  if (!relu && !at.activation.empty()) return nullptr;
+  const int y_at = relu ? 5 + at.has_valid : -1;
+  if (relu && !same_place(p.in(1), p.in(y_at))) return nullptr;
+  if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
+  const RowKernels& k = row_kernels(cpu_level());
+  const int parts = useful_threads(p.target.threads, p.in(1).numel());
+  std::vector<std::array<int, 2>> in_place{{0, 0}, {1, 0}};
+  if (has_residual) in_place.push_back({0, 3});
+  return make_step(
+      kernel_name(g),
+      [=, &k](void* const* in, void* const* out, void* workspace) {
+        Workspace w(workspace);
+        const Buffers b = Buffers::carve(w, g, parts);
+        const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
+        const auto o = [&](int i) { return static_cast<float*>(out[i]); };
+        const float *dy = f(0), *x = f(1), *y = relu ? f(y_at) : nullptr;
+        const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
+        const double count = std::max(static_cast<double>(rows * g.pixels), 1.0);
+        std::copy_n(f(3), g.channels, b.values[0]);
+        channel_sums(g, b, parts, rows,
+                     [&](std::int64_t first, std::int64_t n, const float* mean, double* sum, double* dot,
+                         float* scratch) {
+                       k.grad_stats(dy + first, y == nullptr ? nullptr : y + first, x + first, n, g.period,
+                                    mean, sum, dot, scratch);
+                     });
+        for (std::int64_t c = 0; c < g.channels; ++c) {
+          const double rstd = static_cast<double>(f(4)[c]), scale = static_cast<double>(f(2)[c]) * rstd;
+          const double dbeta = b.sum[c], dgamma = b.sq[c] * rstd;
+          b.values[1][c] = static_cast<float>(scale);
+          b.values[2][c] = static_cast<float>(scale * rstd * dgamma / count);
+          b.values[3][c] = static_cast<float>(scale * dbeta / count);
+          o(1)[c] = static_cast<float>(dgamma);
+          o(2)[c] = static_cast<float>(dbeta);
+        }
+        float* dr = has_residual ? o(3) : nullptr;
+        for_pieces(
+            g, b, parts, rows, 4,
+            [&](std::int64_t first, std::int64_t n, float* const* t, int) {
+              k.grad_apply(dy + first, y == nullptr ? nullptr : y + first, x + first, o(0) + first,
+                           dr == nullptr ? nullptr : dr + first, n, g.period, t[0], t[1], t[2], t[3]);
+            },
+            no_after);
+        zero_rows(g, o(0), rows);
+        if (dr != nullptr) zero_rows(g, dr, rows);
+      },
+      workspace_bytes(g, parts), in_place);
+}
+
+std::unique_ptr<Step> lower_infer(const Problem& p) {
+  Geometry g;
+  if (!geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
+  const RowKernels& k = row_kernels(cpu_level());
+  const int parts = useful_threads(p.target.threads, p.in(0).numel());
+  const double eps = p.attrs<BatchNormInferAttrs>().eps;
+  return make_step(
+      kernel_name(g),
+      [=, &k](void* const* in, void* const* out, void* workspace) {
+        Workspace w(workspace);
+        const Buffers b = Buffers::carve(w, g, parts);
+        const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
+        for (std::int64_t c = 0; c < g.channels; ++c) {
+          const double scale = static_cast<double>(f(1)[c]) / std::sqrt(static_cast<double>(f(4)[c]) + eps);
+          b.values[0][c] = static_cast<float>(scale);
+          b.values[1][c] =
+              static_cast<float>(static_cast<double>(f(2)[c]) - static_cast<double>(f(3)[c]) * scale);
+        }
+        for_pieces(
+            g, b, parts, g.rows, 2,
+            [&](std::int64_t first, std::int64_t n, float* const* t, int) {
+              k.scale_shift(f(0) + first, nullptr, static_cast<float*>(out[0]) + first, n, g.period, t[0],
+                            t[1], false);
+            },
+            no_after);
+      },
+      workspace_bytes(g, parts), {{0, 0}});
+}
+
+}  // namespace
+
+void add_norm(LoweringTable& table) {
+  table.add("batch_norm", {.lower = lower_forward, .layouts = forward_layouts});
+  table.add("batch_norm_grad", {.lower = lower_grad, .layouts = grad_layouts});
+  table.add("batch_norm_infer", {.lower = lower_infer, .layouts = forward_layouts});
+}
+
+}  // namespace ingot::cpu
