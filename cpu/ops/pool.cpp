@@ -1,0 +1,283 @@
+// Pooling of channels-last f32 images: channels are the vector axis, rows of pixels are split over threads.
+//
+// Every output element is written by one thread in a fixed order, the gradients too: they gather from the
+// windows that cover a pixel instead of scattering into them. Other layouts and dtypes and dilated windows
+// are left to the reference.
+#include "core/ops/pool.h"
+
+#include "cpu/lowering.h"
+#include "cpu/parallel.h"
+
+namespace ingot::cpu {
+
+namespace {
+
+using Sizes = std::vector<std::int64_t>;
+
+// The windows along one axis: window i starts at start[i] (padding included), covers the pixels [begin[i],
+// end[i]) and counts as size[i] cells in an average; pixel h lies in the windows [first[h], last[h]).
+struct Windows {
+  Sizes start, begin, end, size, first, last;
+
+  void add(std::int64_t from, std::int64_t to, std::int64_t cells, std::int64_t input) {
+    start.push_back(from);
+    begin.push_back(std::max<std::int64_t>(from, 0));
+    end.push_back(std::min(to, input));
+    size.push_back(cells);
+  }
+  void cover(std::int64_t input) {
+    first.assign(static_cast<std::size_t>(input), 0);
+    last.assign(static_cast<std::size_t>(input), 0);
+    for (std::size_t i = begin.size(); i-- > 0;)
+      for (std::int64_t h = begin[i]; h < end[i]; ++h) {
+        const auto u = static_cast<std::size_t>(h);
+        first[u] = static_cast<std::int64_t>(i);
+        if (last[u] == 0) last[u] = static_cast<std::int64_t>(i) + 1;
+      }
+  }
+};
+
+Windows sliding(std::int64_t input, std::int64_t output, std::int64_t kernel, std::int64_t stride,
+                std::int64_t padding, bool include_pad) {
+  Windows w;
+  for (std::int64_t i = 0; i < output; ++i) {
+    const std::int64_t from = i * stride - padding, to = from + kernel;
+    const std::int64_t padded = std::min(to, input + padding) - from;
+    const std::int64_t inside = std::min(to, input) - std::max<std::int64_t>(from, 0);
+    w.add(from, to, include_pad ? padded : inside, input);
+  }
+  w.cover(input);
+  return w;
+}
+
+Windows adaptive(std::int64_t input, std::int64_t output) {
+  Windows w;
+  for (std::int64_t i = 0; i < output; ++i) {
+    const std::int64_t from = i * input / output, to = ((i + 1) * input + output - 1) / output;
+    w.add(from, to, to - from, input);
+  }
+  w.cover(input);
+  return w;
+}
+
+struct Pooling {
+  std::int64_t n = 0, c = 0, h = 0, w = 0, oh = 0, ow = 0, kw = 0;
+  Windows rows, columns;
+  int parts = 1;
+};
+
+bool channels_last(const TensorType& t) {
+  return t.shape.rank() == 4 && t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
+}
+
+// Every operand channels-last, the images f32.
+bool accepts(const Problem& p) {
+  if (p.in(0).dtype != DType::F32 || p.in(0).numel() == 0 || p.out().numel() == 0) return false;
+  for (int i = 0; i < p.num_inputs(); ++i)
+    if (!channels_last(p.in(i))) return false;
+  for (int i = 0; i < p.num_outputs(); ++i)
+    if (!channels_last(p.out(i))) return false;
+  return true;
+}
+
+Pooling pooling(const Shape& x, const Shape& y, int threads) {
+  Pooling p;
+  p.n = x[0], p.c = x[1], p.h = x[2], p.w = x[3], p.oh = y[2], p.ow = y[3];
+  p.parts = useful_threads(threads, x.numel());
+  return p;
+}
+
+std::size_t at(std::int64_t i) {
+  return static_cast<std::size_t>(i);
+}
+
+template <class A>
+Pooling max_pooling(const A& a, const Shape& x, const Shape& y, int threads) {
+  Pooling p = pooling(x, y, threads);
+  p.kw = a.kernel[1];
+  p.rows = sliding(p.h, p.oh, a.kernel[0], a.stride[0], a.padding[0], false);
+  p.columns = sliding(p.w, p.ow, a.kernel[1], a.stride[1], a.padding[1], false);
+  return p;
+}
+
+template <class A>
+Pooling avg_pooling(const A& a, const Shape& x, const Shape& y, int threads) {
+  Pooling p = pooling(x, y, threads);
+  if constexpr (requires { a.output_size; }) {
+    p.rows = adaptive(p.h, p.oh);
+    p.columns = adaptive(p.w, p.ow);
+  } else {
+    p.rows = sliding(p.h, p.oh, a.kernel[0], a.stride[0], a.padding[0], a.count_include_pad);
+    p.columns = sliding(p.w, p.ow, a.kernel[1], a.stride[1], a.padding[1], a.count_include_pad);
+  }
+  return p;
+}
+
+constexpr std::int64_t kChunk = 64;  // channels whose running maxima fit in registers and the first cache
+
+template <class Offset>
+void max_window(const Pooling& p, const float* image, std::int64_t i, std::int64_t j, float* y,
+                Offset* offset) {
+  for (std::int64_t c0 = 0; c0 < p.c; c0 += kChunk) {
+    const std::int64_t m = std::min(kChunk, p.c - c0);
+    float best[kChunk];
+    std::int32_t where[kChunk];
+    bool first = true;
+    for (std::int64_t h = p.rows.begin[at(i)]; h < p.rows.end[at(i)]; ++h)
+      for (std::int64_t w = p.columns.begin[at(j)]; w < p.columns.end[at(j)]; ++w) {
+        const float* x = image + (h * p.w + w) * p.c + c0;
+        const auto cell =
+            static_cast<std::int32_t>((h - p.rows.start[at(i)]) * p.kw + w - p.columns.start[at(j)]);
+        if (first) {
+          for (std::int64_t c = 0; c < m; ++c) best[c] = x[c], where[c] = cell;
+          first = false;
+          continue;
+        }
+        for (std::int64_t c = 0; c < m; ++c) {
+          // Larger, or the first NaN.
+          const bool take = !(x[c] <= best[c]) & (best[c] == best[c]);
+          best[c] = take ? x[c] : best[c];
+          where[c] = take ? cell : where[c];
+        }
+      }
+    for (std::int64_t c = 0; c < m; ++c) {
+      y[c0 + c] = best[c];
+      offset[c0 + c] = static_cast<Offset>(where[c]);
+    }
+  }
+}
+
+template <class Offset>
+StepFn max_forward(Pooling pooling) {
+  return [p = std::move(pooling)](void* const* in, void* const* out, void*) {
+    const auto* x = static_cast<const float*>(in[0]);
+    auto* y = static_cast<float*>(out[0]);
+    auto* offset = static_cast<Offset*>(out[1]);
+    parallel_ranges(p.parts, p.n * p.oh, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row)
+        for (std::int64_t j = 0; j < p.ow; ++j) {
+          const std::int64_t o = (row * p.ow + j) * p.c;
+          max_window(p, x + row / p.oh * p.h * p.w * p.c, row % p.oh, j, y + o, offset + o);
+        }
+    });
+  };
+}
+
+template <class Offset>
+StepFn max_backward(Pooling pooling) {
+  return [p = std::move(pooling)](void* const* in, void* const* out, void*) {
+    const auto* dy = static_cast<const float*>(in[0]);
+    const auto* offset = static_cast<const Offset*>(in[1]);
+    auto* dx = static_cast<float*>(out[0]);
+    parallel_ranges(p.parts, p.n * p.h, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const std::int64_t n = row / p.h, h = row % p.h;
+        for (std::int64_t w = 0; w < p.w; ++w) {
+          float* d = dx + (row * p.w + w) * p.c;
+          for (std::int64_t c = 0; c < p.c; ++c) d[c] = 0.0f;
+          for (std::int64_t i = p.rows.first[at(h)]; i < p.rows.last[at(h)]; ++i)
+            for (std::int64_t j = p.columns.first[at(w)]; j < p.columns.last[at(w)]; ++j) {
+              const auto cell =
+                  static_cast<std::int32_t>((h - p.rows.start[at(i)]) * p.kw + w - p.columns.start[at(j)]);
+              const std::int64_t o = ((n * p.oh + i) * p.ow + j) * p.c;
+              for (std::int64_t c = 0; c < p.c; ++c)
+                d[c] += static_cast<std::int32_t>(offset[o + c]) == cell ? dy[o + c] : 0.0f;
+            }
+        }
+      }
+    });
+  };
+}
+
+StepFn avg_forward(Pooling pooling) {
+  return [p = std::move(pooling)](void* const* in, void* const* out, void*) {
+    const auto* x = static_cast<const float*>(in[0]);
+    auto* y = static_cast<float*>(out[0]);
+    parallel_ranges(p.parts, p.n * p.oh, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const std::int64_t n = row / p.oh, i = row % p.oh;
+        for (std::int64_t j = 0; j < p.ow; ++j) {
+          float* o = y + (row * p.ow + j) * p.c;
+          const float scale = 1.0f / static_cast<float>(p.rows.size[at(i)] * p.columns.size[at(j)]);
+          for (std::int64_t c = 0; c < p.c; ++c) o[c] = 0.0f;
+          for (std::int64_t h = p.rows.begin[at(i)]; h < p.rows.end[at(i)]; ++h)
+            for (std::int64_t w = p.columns.begin[at(j)]; w < p.columns.end[at(j)]; ++w) {
+              const float* cell = x + ((n * p.h + h) * p.w + w) * p.c;
+              for (std::int64_t c = 0; c < p.c; ++c) o[c] += cell[c];
+            }
+          for (std::int64_t c = 0; c < p.c; ++c) o[c] *= scale;
+        }
+      }
+    });
+  };
+}
+
+StepFn avg_backward(Pooling pooling) {
+  return [p = std::move(pooling)](void* const* in, void* const* out, void*) {
+    const auto* dy = static_cast<const float*>(in[0]);
+    auto* dx = static_cast<float*>(out[0]);
+    parallel_ranges(p.parts, p.n * p.h, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const std::int64_t n = row / p.h, h = row % p.h;
+        for (std::int64_t w = 0; w < p.w; ++w) {
+          float* d = dx + (row * p.w + w) * p.c;
+          for (std::int64_t c = 0; c < p.c; ++c) d[c] = 0.0f;
+          for (std::int64_t i = p.rows.first[at(h)]; i < p.rows.last[at(h)]; ++i)
+            for (std::int64_t j = p.columns.first[at(w)]; j < p.columns.last[at(w)]; ++j) {
+              const float scale = 1.0f / static_cast<float>(p.rows.size[at(i)] * p.columns.size[at(j)]);
+              const float* g = dy + ((n * p.oh + i) * p.ow + j) * p.c;
+              for (std::int64_t c = 0; c < p.c; ++c) d[c] += g[c] * scale;
+            }
+        }
+      }
+    });
+  };
+}
+
+std::unique_ptr<Step> lower_max(const Problem& p) {
+  const auto& a = p.attrs<MaxPool2dAttrs>();
+  if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
+  Pooling g = max_pooling(a, p.in(0).shape, p.out().shape, p.target.threads);
+  if (p.out(1).dtype == DType::U8)
+    return make_step("max_pool2d:nhwc", max_forward<std::uint8_t>(std::move(g)));
+  return make_step("max_pool2d:nhwc", max_forward<std::int32_t>(std::move(g)));
+}
+
+std::unique_ptr<Step> lower_max_grad(const Problem& p) {
+  const auto& a = p.attrs<MaxPool2dGradAttrs>();
+  if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
+  Pooling g = max_pooling(a, p.out().shape, p.in(0).shape, p.target.threads);
+  if (p.in(1).dtype == DType::U8)
+    return make_step("max_pool2d_grad:nhwc", max_backward<std::uint8_t>(std::move(g)));
+  return make_step("max_pool2d_grad:nhwc", max_backward<std::int32_t>(std::move(g)));
+}
+
+template <class A>
+std::unique_ptr<Step> lower_avg(const Problem& p) {
+  if (!accepts(p)) return nullptr;
+  return make_step(cat(p.node.op, ":nhwc"),
+                   avg_forward(avg_pooling(p.attrs<A>(), p.in(0).shape, p.out().shape, p.target.threads)));
+}
+
+template <class A>
+std::unique_ptr<Step> lower_avg_grad(const Problem& p) {
+  if (!accepts(p)) return nullptr;
+  return make_step(cat(p.node.op, ":nhwc"),
+                   avg_backward(avg_pooling(p.attrs<A>(), p.out().shape, p.in(0).shape, p.target.threads)));
+}
+
+}  // namespace
+
+void add_pool(LoweringTable& t) {
+  const auto add = [&t](std::string_view op, LowerFn lower) {
+    t.add(op, {.lower = lower, .layouts = channels_last_layouts});
+  };
+  add("max_pool2d", lower_max);
+  add("max_pool2d_grad", lower_max_grad);
+  add("avg_pool2d", lower_avg<AvgPool2dAttrs>);
+  add("avg_pool2d_grad", lower_avg_grad<AvgPool2dGradAttrs>);
+  add("adaptive_avg_pool2d", lower_avg<AdaptiveAvgPool2dAttrs>);
+  add("adaptive_avg_pool2d_grad", lower_avg_grad<AdaptiveAvgPool2dGradAttrs>);
+}
+
+}  // namespace ingot::cpu

@@ -1,0 +1,135 @@
+// reorder: the same tensor in another layout. oneDNN does f32; other dtypes are permuted by their element
+// size.
+#include <cstring>
+
+#include "core/ops/view.h"
+#include "cpu/onednn.h"
+#include "cpu/parallel.h"
+
+namespace ingot::cpu {
+
+namespace {
+
+Backend::Layouts layouts_reorder(const Problem& p, const std::vector<bool>&) {
+  return {{p.in(0).layout}, {p.attrs<ReorderAttrs>().layout}};
+}
+
+class ViewStep final : public Step {
+ public:
+  ViewStep() {
+    kernel = "view";
+    is_view = true;
+  }
+  std::unique_ptr<BoundStep> bind(const Bindings&) const override {
+    struct Nothing final : BoundStep {
+      void run() override {}
+    };
+    return std::make_unique<Nothing>();
+  }
+};
+
+std::unique_ptr<Step> lower_view(const Problem& p) {
+  return p.in(0).same_memory(p.out()) ? std::make_unique<ViewStep>() : nullptr;
+}
+
+std::unique_ptr<Step> lower_onednn(const Problem& p) {
+  if (p.in(0).dtype != DType::F32 || p.in(0).numel() == 0) return nullptr;
+  const auto from = to_desc(p.in(0)), to = to_desc(p.out());
+  if (!from || !to) return nullptr;
+  const dnnl::reorder::primitive_desc pd(onednn_engine(), *from, onednn_engine(), *to, *epilogue_attr(""),
+                                         true);
+  if (!pd) return nullptr;
+  auto step = std::make_unique<PrimitiveStep>(cat("onednn:", pd.impl_info_str()), p.target.threads);
+  step->read(DNNL_ARG_FROM, 0, *from, *from);
+  step->write(DNNL_ARG_TO, 0, *to, *to);
+  step->execute(pd);
+  return step;
+}
+
+// Element strides of each logical axis of an unblocked tensor.
+std::array<std::int64_t, Shape::kMaxRank> strides_of(const TensorType& t) {
+  std::array<std::int64_t, Shape::kMaxRank> s{};
+  std::int64_t stride = 1;
+  for (int i = t.shape.rank() - 1; i >= 0; --i) {
+    const int axis = t.layout.is_row_major() ? i : t.layout.order[static_cast<std::size_t>(i)];
+    s[static_cast<std::size_t>(axis)] = stride;
+    stride *= t.shape[axis];
+  }
+  return s;
+}
+
+// Walks the output in memory order and gathers.
+template <class T>
+StepFn permute(const TensorType& in, const TensorType& out, int threads) {
+  const int rank = out.shape.rank();
+  const auto source = strides_of(in);
+  std::array<std::int64_t, Shape::kMaxRank> extent{}, stride{};
+  for (int i = 0; i < rank; ++i) {
+    const int axis = out.layout.is_row_major() ? i : out.layout.order[static_cast<std::size_t>(i)];
+    extent[static_cast<std::size_t>(i)] = out.shape[axis];
+    stride[static_cast<std::size_t>(i)] = source[static_cast<std::size_t>(axis)];
+  }
+  const std::int64_t row = extent[static_cast<std::size_t>(rank - 1)], rows = out.numel() / row;
+  const std::int64_t step = stride[static_cast<std::size_t>(rank - 1)];
+  const int parts = useful_threads(threads, out.numel());
+  return [=](void* const* inputs, void* const* outputs, void*) {
+    const T* x = static_cast<const T*>(inputs[0]);
+    T* y = static_cast<T*>(outputs[0]);
+    parallel_ranges(parts, rows, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        std::int64_t offset = 0, rest = r;
+        for (int i = rank - 2; i >= 0; --i) {
+          offset += rest % extent[static_cast<std::size_t>(i)] * stride[static_cast<std::size_t>(i)];
+          rest /= extent[static_cast<std::size_t>(i)];
+        }
+        for (std::int64_t j = 0; j < row; ++j) y[r * row + j] = x[offset + j * step];
+      }
+    });
+  };
+}
+
+std::unique_ptr<Step> lower_permute(const Problem& p) {
+  const TensorType &in = p.in(0), &out = p.out();
+  if (in.layout.is_blocked() || out.layout.is_blocked() || in.numel() == 0) return nullptr;
+  const int threads = p.target.threads;
+  switch (size_of(in.dtype)) {
+    case 1:
+      return make_step("permute", permute<std::uint8_t>(in, out, threads));
+    case 2:
+      return make_step("permute", permute<std::uint16_t>(in, out, threads));
+    case 4:
+      return make_step("permute", permute<std::uint32_t>(in, out, threads));
+    default:
+      return make_step("permute", permute<std::uint64_t>(in, out, threads));
+  }
+}
+
+// Blocked layouts of dtypes that oneDNN does not know: element by element, padding cleared first.
+std::unique_ptr<Step> lower_any(const Problem& p) {
+  const TensorType in = p.in(0), out = p.out();
+  return make_step("reorder", [=](void* const* inputs, void* const* outputs, void*) {
+    const LayoutIndex from(in), to(out);
+    const std::size_t size = size_of(in.dtype);
+    const auto* x = static_cast<const std::byte*>(inputs[0]);
+    auto* y = static_cast<std::byte*>(outputs[0]);
+    std::memset(y, 0, out.bytes());
+    std::array<std::int64_t, Shape::kMaxRank> index{};
+    const int rank = in.shape.rank();
+    for (std::int64_t n = in.numel(); n > 0; --n) {
+      const std::span<const std::int64_t> at(index.data(), static_cast<std::size_t>(rank));
+      std::memcpy(y + static_cast<std::size_t>(to.offset(at)) * size,
+                  x + static_cast<std::size_t>(from.offset(at)) * size, size);
+      for (int a = rank - 1; a >= 0 && ++index[static_cast<std::size_t>(a)] == in.shape[a]; --a)
+        index[static_cast<std::size_t>(a)] = 0;
+    }
+  });
+}
+
+}  // namespace
+
+void add_reorder(LoweringTable& t) {
+  for (const LowerFn lower : {lower_view, lower_onednn, lower_permute, lower_any})
+    t.add("reorder", {.lower = lower, .layouts = layouts_reorder});
+}
+
+}  // namespace ingot::cpu
