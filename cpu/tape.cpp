@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "cpu/parallel.h"
+#include "cpu/strides.h"
 
 namespace ingot::cpu {
 
@@ -12,19 +13,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 1024;
 constexpr int kMaxSlots = 256;
-
-// Element strides per logical axis of the output; broadcast axes have stride 0. Layout without blocks.
-std::vector<std::int64_t> strides_over(const TensorType& t, const Shape& out) {
-  const int rank = t.shape.rank(), lead = out.rank() - rank;
-  std::vector<std::int64_t> s(static_cast<std::size_t>(out.rank()), 0);
-  std::int64_t stride = 1;
-  for (int i = rank; i-- > 0;) {
-    const int axis = t.layout.is_row_major() ? i : t.layout.order[static_cast<std::size_t>(i)];
-    if (t.shape[axis] != 1) s[static_cast<std::size_t>(axis + lead)] = stride;
-    stride *= t.shape[axis];
-  }
-  return s;
-}
 
 bool is_half(DType d) {
   return d == DType::F16 || d == DType::BF16;
