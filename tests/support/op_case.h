@@ -77,6 +77,8 @@ struct OpCase {
   std::vector<double> kinks = {};
   // False only where the op has a rule that this case cannot show (e.g. a piecewise constant function).
   bool gradient = true;
+  // The outputs that make up the loss of the gradient check; others are auxiliary (saved statistics, masks).
+  std::vector<int> loss_outputs = {0};
   // Outputs may have the same value in each element (full, a scalar result, ...).
   bool constant = false;
   // Elements the op leaves open, e.g. padded rows: (output, element) -> true when not compared. Such elements
