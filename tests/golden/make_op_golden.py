@@ -244,7 +244,9 @@ def activation():
     unary = {
         "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softplus": F.softplus, "gelu": F.gelu,
         "gelu_tanh": lambda t: F.gelu(t, approximate="tanh"), "silu": F.silu, "mish": F.mish, "selu": F.selu,
-        "hard_sigmoid": F.hardsigmoid, "hard_swish": F.hardswish, "relu6": F.relu6, "abs": torch.abs,
+        # Not F.hardsigmoid: its gradient in float64 is one sixth rounded to float32.
+        "hard_sigmoid": lambda t: (t / 6 + 0.5).clamp(0, 1),
+        "hard_swish": F.hardswish, "relu6": F.relu6, "abs": torch.abs,
         "square": torch.square, "erf": torch.erf, "sin": torch.sin, "cos": torch.cos, "neg": torch.neg,
     }
     for op, function in unary.items():
@@ -292,13 +294,13 @@ def reduce():
     functions = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
     for op, function in functions.items():
         for name, axes, keep in (("last", [2], False), ("outer_kept", [0, 2], True), ("all", [0, 1, 2], False)):
-            family.add(op, name, lambda t: function(t, dim=axes, keepdim=keep), [x], axes=axes, keepdims=keep)
+            family.add(op, name, lambda t: function(t, dim=axes, keepdim=keep), [x], axes=axes, keepdim=keep)
     for name, axes, keep, correction in (("unbiased", [2], False, 1), ("biased", [0, 1], True, 0),
                                          ("all_unbiased", [0, 1, 2], False, 1)):
-        family.add("variance", name, lambda t: torch.var(t, dim=axes, keepdim=keep, correction=correction), [x],
-                   axes=axes, keepdims=keep, correction=correction)
-    family.add("variance", "far_from_zero", lambda t: torch.var(t, dim=[1], correction=1),
-               [unit("variance/far", 2, 6, offset=10000.0)], axes=[1], keepdims=False, correction=1)
+        family.add("var", name, lambda t: torch.var(t, dim=axes, keepdim=keep, correction=correction), [x],
+                   axes=axes, keepdim=keep, correction=correction)
+    family.add("var", "far_from_zero", lambda t: torch.var(t, dim=[1], correction=1),
+               [unit("var/far", 2, 6, offset=10000.0)], axes=[1], keepdim=False, correction=1)
     fixed = unit("reduce/x", 2, 3, 4, scale=2.0, grad=False)
     for axis in (0, 1, -1):
         family.put("argmax", f"axis_{axis}".replace("-", "minus_"), {"axis": axis}, [fixed],
@@ -312,12 +314,15 @@ def reduce():
 def gather():
     family = Family("gather")
     repeated = [2, 0, 2, 2, 4, 0]
-    family.add("embedding", "repeated", lambda w, i: F.embedding(i, w), [unit("embedding/w", 5, 3), indices(repeated, 2, 3)])
-    family.add("gather", "columns", lambda t, i: torch.gather(t, 1, i),
-               [unit("gather/x", 3, 4), indices([0, 0, 3, 1, 2, 2], 3, 2)], axis=1)
-    family.add("gather", "rows", lambda t, i: torch.gather(t, 0, i),
-               [unit("gather/x", 3, 4), indices([2, 0, 1, 2, 0, 0, 1, 2], 2, 4)], axis=0)
-    family.put("one_hot", "plain", {"classes": 4}, [indices([3, 0, 1, 1], 2, 2)],
+    family.add("embedding", "repeated", lambda w, i: F.embedding(i, w), [unit("embedding/w", 5, 3), indices(repeated, 2, 3)],
+               padding_idx=-1)
+    # The row padding_idx gets no gradient; -1 stands for no such row.
+    family.add("embedding", "padding", lambda w, i: F.embedding(i, w, padding_idx=2),
+               [unit("embedding/w", 5, 3), indices(repeated, 2, 3)], padding_idx=2)
+    # ONNX Gather: whole slices, at indices of any shape.
+    family.add("gather", "rows", lambda t, i: t[i], [unit("gather/x", 3, 4), indices([2, 0, 2, 2], 2, 2)], axis=0)
+    family.add("gather", "columns", lambda t, i: t[:, i], [unit("gather/x", 3, 4), indices([0, 0, 3])], axis=1)
+    family.put("one_hot", "plain", {"depth": 4}, [indices([3, 0, 1, 1], 2, 2)],
                [F.one_hot(torch.tensor([[3, 0], [1, 1]]), 4)])
     family.add("pad", "both_sides", lambda t: F.pad(t, (1, 2, 0, 1), value=0.5), [unit("pad/x", 2, 3)],
                before=[0, 1], after=[1, 2], value=0.5)

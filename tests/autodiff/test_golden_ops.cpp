@@ -1,0 +1,230 @@
+// Every case of tests/golden/op_*.json in float64: values by the references, gradients by differentiate(),
+// against what PyTorch computed. (The compiled program is held against the references by tests/ops.)
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "core/autodiff/differentiate.h"
+#include "core/ops/conv.h"
+#include "core/ops/creation.h"
+#include "core/ops/elementwise.h"
+#include "core/ops/gather.h"
+#include "core/ops/loss.h"
+#include "core/ops/matmul.h"
+#include "core/ops/norm.h"
+#include "core/ops/pool.h"
+#include "core/ops/reduce.h"
+#include "core/ops/softmax.h"
+#include "core/ops/update.h"
+#include "core/ops/view.h"
+#include "tests/ops/eval.h"
+#include "tests/support/golden.h"
+
+namespace ingot {
+namespace {
+
+using golden::Attributes;
+using Values = std::vector<Value>;
+// Builds a case's outputs from its inputs.
+using Build = std::function<Values(const Attributes& a, const Values& in)>;
+
+Reduction reduction_of(const Attributes& a) {
+  const std::string& name = a.text("reduction");
+  return name == "mean" ? Reduction::Mean : name == "sum" ? Reduction::Sum : Reduction::None;
+}
+
+MaxPool2dAttrs max_pool_attrs(const Attributes& a) {
+  return {a.pair("kernel"), a.pair("stride"), a.pair("padding"), a.pair("dilation"), a.flag("ceil_mode")};
+}
+
+AvgPool2dAttrs avg_pool_attrs(const Attributes& a) {
+  return {a.pair("kernel"), a.pair("stride"), a.pair("padding"), a.flag("ceil_mode"),
+          a.flag("count_include_pad")};
+}
+
+Values convolve(const Attributes& a, const Values& in) {
+  Conv2dAttrs attrs;
+  attrs.stride = a.pair("stride");
+  attrs.padding = a.pair("padding");
+  attrs.dilation = a.pair("dilation");
+  attrs.groups = a.integer("groups");
+  if (a.flag("has_bias")) return {conv2d(in[0], in[1], in[2], attrs)};
+  return {conv2d(in[0], in[1], attrs)};
+}
+
+Values normalise(const Attributes& a, const Values& in) {
+  const BatchNormResult r = batch_norm(in[0], in[1], in[2], in[3], in[4],
+                                       {.eps = a.number("eps"), .momentum = a.number("momentum")});
+  return {r.y, r.running_mean, r.running_var};
+}
+
+// Families whose ops are functions of tensors; the scalar functions of one operand go by their registered
+// name.
+const std::map<std::string, Build>& builders() {
+  static const std::map<std::string, Build> table{
+      {"conv2d", convolve},
+      {"max_pool2d", [](auto& a, auto& in) { return Values{max_pool2d(in[0], max_pool_attrs(a))}; }},
+      {"avg_pool2d", [](auto& a, auto& in) { return Values{avg_pool2d(in[0], avg_pool_attrs(a))}; }},
+      {"adaptive_avg_pool2d",
+       [](auto& a, auto& in) { return Values{adaptive_avg_pool2d(in[0], a.pair("output_size"))}; }},
+      {"batch_norm", normalise},
+      {"batch_norm_infer",
+       [](auto& a, auto& in) {
+         return Values{batch_norm_infer(in[0], in[1], in[2], in[3], in[4], a.number("eps"))};
+       }},
+      {"layer_norm",
+       [](auto& a, auto& in) {
+         return Values{layer_norm(in[0], in[1], in[2], a.integer("axis"), a.number("eps")).y};
+       }},
+      {"softmax", [](auto& a, auto& in) { return Values{softmax(in[0], a.integer("axis"))}; }},
+      {"log_softmax", [](auto& a, auto& in) { return Values{log_softmax(in[0], a.integer("axis"))}; }},
+      {"cross_entropy",
+       [](auto& a, auto& in) {
+         return Values{cross_entropy(in[0], in[1],
+                                     {.label_smoothing = a.number("label_smoothing"),
+                                      .ignore_index = a.integer("ignore_index"),
+                                      .reduction = reduction_of(a)})};
+       }},
+      {"mse_loss",
+       [](auto& a, auto& in) { return Values{mse_loss(in[0], in[1], {.reduction = reduction_of(a)})}; }},
+      {"bce_with_logits",
+       [](auto& a, auto& in) {
+         return Values{bce_with_logits(in[0], in[1], {.reduction = reduction_of(a)})};
+       }},
+      {"matmul",
+       [](auto& a, auto& in) {
+         return Values{matmul(in[0], in[1], a.flag("transpose_a"), a.flag("transpose_b"))};
+       }},
+      {"sum", [](auto& a, auto& in) { return Values{sum(in[0], a.list("axes"), a.flag("keepdim"))}; }},
+      {"mean", [](auto& a, auto& in) { return Values{mean(in[0], a.list("axes"), a.flag("keepdim"))}; }},
+      {"max", [](auto& a, auto& in) { return Values{max(in[0], a.list("axes"), a.flag("keepdim"))}; }},
+      {"min", [](auto& a, auto& in) { return Values{min(in[0], a.list("axes"), a.flag("keepdim"))}; }},
+      {"var",
+       [](auto& a, auto& in) {
+         return Values{var(in[0], a.list("axes"), a.flag("keepdim"), a.number("correction"))};
+       }},
+      {"argmax", [](auto& a, auto& in) { return Values{argmax(in[0], a.integer("axis"))}; }},
+      {"embedding",
+       [](auto& a, auto& in) { return Values{embedding(in[0], in[1], a.integer("padding_idx"))}; }},
+      {"gather", [](auto& a, auto& in) { return Values{gather(in[0], in[1], a.integer("axis"))}; }},
+      {"one_hot", [](auto& a, auto& in) { return Values{one_hot(in[0], a.integer("depth"), DType::I64)}; }},
+      {"pad",
+       [](auto& a, auto& in) {
+         return Values{pad(in[0], a.list("before"), a.list("after"), a.number("value"))};
+       }},
+      {"concat", [](auto& a, auto& in) { return Values{concat(in, a.integer("axis"))}; }},
+      {"relu6", [](auto&, auto& in) { return Values{minimum(relu(in[0]), 6.0)}; }},
+      {"leaky_relu", [](auto& a, auto& in) { return Values{leaky_relu(in[0], a.number("slope"))}; }},
+      {"elu", [](auto& a, auto& in) { return Values{elu(in[0], a.number("alpha"))}; }},
+  };
+  return table;
+}
+
+Values build(const golden::OpCase& c, const Values& in) {
+  const auto found = builders().find(c.op);
+  return found != builders().end() ? found->second(c.attrs, in) : ingot::apply(c.op, in);
+}
+
+// Relative to the larger of 1 and the value itself.
+void expect_close(const Tensor& got, const Tensor& expected, const std::string& what,
+                  double tolerance = 1e-10) {
+  ASSERT_EQ(got.shape(), expected.shape()) << what;
+  for (std::int64_t i = 0; i < expected.numel(); ++i) {
+    const double e = expected.get(i);
+    ASSERT_NEAR(got.get(i), e, tolerance * std::max(1.0, std::abs(e))) << what << ", element " << i;
+  }
+}
+
+class GoldenOps : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenOps, MatchPyTorch) {
+  for (const golden::OpCase& c : golden::op_cases(GetParam())) {
+    SCOPED_TRACE(c.title());
+    Graph g;
+    Values in;
+    std::map<ValueId, Tensor> feeds;
+    for (const Tensor& t : c.inputs) {
+      in.push_back(input(g, cat("in", in.size()), t.type()));
+      feeds[in.back().id()] = t;
+    }
+    const Values out = build(c, in);
+    ASSERT_GE(out.size(), c.outputs.size());
+    for (std::size_t k = 0; k < c.outputs.size(); ++k)
+      expect_close(eval(out[k], feeds), c.outputs[k], cat("output ", k));
+
+    Values wrt;
+    std::vector<std::size_t> position;
+    for (std::size_t i = 0; i < c.grads.size(); ++i) {
+      if (!c.grads[i].defined()) continue;
+      wrt.push_back(in[i]);
+      position.push_back(i);
+    }
+    if (wrt.empty()) continue;
+    const Value loss = sum(mul(out[0], constant(g, c.cotangents[0])));
+    const Values grads = differentiate(g, loss, wrt);
+    for (std::size_t k = 0; k < grads.size(); ++k)
+      expect_close(eval(grads[k], feeds), c.grads[position[k]], cat("gradient of input ", position[k]));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenOps,
+                         ::testing::Values("activation", "conv", "gather", "loss", "matmul", "norm", "pool",
+                                           "reduce", "softmax"),
+                         [](const auto& family) { return std::string(family.param); });
+
+struct Rule {
+  std::string op;
+  Attrs attrs;
+  std::size_t states;
+};
+
+Rule rule_of(const golden::OpCase& c) {
+  const Attributes& a = c.attrs;
+  const double decay = a.number("weight_decay");
+  if (c.op == "sgd") {
+    const double momentum = a.number("momentum");
+    return {"sgd", SgdAttrs{1, momentum, a.number("dampening"), decay, a.flag("nesterov")},
+            momentum != 0.0 ? 1u : 0u};
+  }
+  if (c.op == "rmsprop") {
+    const double momentum = a.number("momentum");
+    return {"rmsprop", RmspropAttrs{1, a.number("alpha"), a.number("eps"), decay, momentum},
+            momentum != 0.0 ? 2u : 1u};
+  }
+  return {"adam", AdamAttrs{1, a.number("beta1"), a.number("beta2"), a.number("eps"), decay, c.op == "adamw"},
+          2};
+}
+
+TEST(GoldenUpdates, FollowPyTorch) {
+  for (const golden::OpCase& c : golden::op_cases("update")) {
+    if (c.op == "clip_grad_norm") continue;
+    SCOPED_TRACE(c.title());
+    const Rule rule = rule_of(c);
+    std::vector<Tensor> kept{c.inputs[0]};
+    for (std::size_t i = 0; i < rule.states; ++i) kept.push_back(Tensor::zeros(c.inputs[0].type()));
+    for (std::size_t step = 0; step < c.outputs.size(); ++step) {
+      Graph g;
+      const auto scalar = [&](double v) { return full(g, v, {DType::F64, {}}); };
+      Values operands{scalar(c.attrs.number("lr")), scalar(static_cast<double>(step + 1)), scalar(1.0),
+                      constant(g, kept[0]), constant(g, c.inputs[step + 1])};
+      for (std::size_t i = 1; i < kept.size(); ++i) operands.push_back(constant(g, kept[i]));
+      const Values next = ingot::apply(rule.op, operands, rule.attrs);
+      ASSERT_EQ(next.size(), kept.size());
+      for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = eval(next[i]);
+      expect_close(kept[0], c.outputs[step], cat("after step ", step + 1), 1e-13);
+    }
+  }
+}
+
+TEST(GoldenUpdates, GlobalNorm) {
+  for (const golden::OpCase& c : golden::op_cases("update", "clip_grad_norm")) {
+    Graph g;
+    const Values grads{constant(g, c.inputs[0]), constant(g, c.inputs[1])};
+    expect_close(eval(global_norm(grads)), c.outputs[0], c.title(), 1e-13);
+  }
+}
+
+}  // namespace
+}  // namespace ingot
