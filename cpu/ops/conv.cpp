@@ -7,7 +7,10 @@
 // weights are small beside images.
 #include "core/ops/conv.h"
 
+#include <cstring>
+
 #include "cpu/onednn.h"
+#include "cpu/parallel.h"
 
 namespace ingot::cpu {
 
@@ -151,25 +154,112 @@ Backend::Layouts layouts_grad_input(const Problem& p, const std::vector<bool>& s
   return {{nhwc, weight}, {nhwc}};
 }
 
-std::unique_ptr<Step> lower_grad_input(const Problem& p) {
-  const auto& a = p.attrs<Conv2dGradInputAttrs>();
-  const Geometry g = geometry(a);
-  const auto d = descs(p.out(), p.in(1), p.in(0), g.groups);
-  const auto w = to_desc(p.in(1), g.groups);
-  if (!d || !w) return nullptr;
-  const auto end = trailing_padding(g, p.out().shape, p.in(1).shape, p.in(0).shape);
+std::unique_ptr<PrimitiveStep> make_grad_input(const Geometry& g, const TensorType& dy, const TensorType& w,
+                                               const TensorType& dx, int threads) {
+  const auto d = descs(dx, w, dy, g.groups);
+  const auto given = to_desc(w, g.groups);
+  if (!d || !given) return nullptr;
+  const auto end = trailing_padding(g, dx.shape, w.shape, dy.shape);
   const auto hint = forward_pd(g, *d, d->w_any, nullptr, end, plain_attr());
   if (!hint) return nullptr;
   const dnnl::convolution_backward_data::primitive_desc pd(
       onednn_engine(), dnnl::algorithm::convolution_direct, d->x, d->w_any, d->y, g.stride, g.dilation,
       g.padding, end, hint, plain_attr(), true);
   if (!pd) return nullptr;
-  auto step = std::make_unique<PrimitiveStep>(cat("onednn:", pd.impl_info_str()), p.target.threads);
+  auto step = std::make_unique<PrimitiveStep>(cat("onednn:", pd.impl_info_str()), threads);
   step->read(DNNL_ARG_DIFF_DST, 0, d->y, pd.diff_dst_desc());
-  step->read(DNNL_ARG_WEIGHTS, 1, *w, pd.weights_desc());
+  step->read(DNNL_ARG_WEIGHTS, 1, *given, pd.weights_desc());
   step->write(DNNL_ARG_DIFF_SRC, 0, d->x, pd.diff_src_desc());
   step->execute(pd);
   return step;
+}
+
+std::unique_ptr<Step> lower_grad_input(const Problem& p) {
+  return make_grad_input(geometry(p.attrs<Conv2dGradInputAttrs>()), p.in(0), p.in(1), p.out(),
+                         p.target.threads);
+}
+
+// The gradient of a strided 1x1 convolution (the shortcut of a residual block) touches one pixel in stride^2.
+// oneDNN's strided kernels take several times as long for it as the product over the touched pixels and the
+// copy that spreads the result.
+class SpreadStep final : public Step {
+ public:
+  SpreadStep(std::unique_ptr<PrimitiveStep> product, const Shape& dx, const Shape& dy,
+             std::array<std::int64_t, 2> stride, int threads)
+      : product_(std::move(product)), dx_(dx), dy_(dy), stride_(stride) {
+    constexpr std::size_t kAlign = 64;
+    const Shape touched{dy[0], dx[1], dy[2], dy[3]};
+    touched_bytes_ =
+        (static_cast<std::size_t>(touched.numel()) * sizeof(float) + kAlign - 1) / kAlign * kAlign;
+    workspace_bytes = touched_bytes_ + product_->workspace_bytes;
+    kernel = cat(product_->kernel, "+spread");
+    parts_ = useful_threads(threads, dx.numel());
+  }
+
+  std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
+    struct Bound final : BoundStep {
+      std::unique_ptr<BoundStep> product;
+      StepFn spread;
+      const float* touched = nullptr;
+      float* dx = nullptr;
+      void run() override {
+        product->run();
+        void* in[] = {const_cast<float*>(touched)};
+        void* out[] = {dx};
+        spread(in, out, nullptr);
+      }
+    };
+    auto bound = std::make_unique<Bound>();
+    void* touched = b.workspace;
+    bound->product = product_->bind({b.inputs, std::span<void* const>(&touched, 1),
+                                     static_cast<std::byte*>(b.workspace) + touched_bytes_, nullptr});
+    bound->touched = static_cast<const float*>(touched);
+    bound->dx = static_cast<float*>(b.outputs[0]);
+    bound->spread = [dx = dx_, dy = dy_, stride = stride_, parts = parts_](void* const* in, void* const* out,
+                                                                           void*) {
+      spread(static_cast<const float*>(in[0]), static_cast<float*>(out[0]), dx, dy, stride, parts);
+    };
+    return bound;
+  }
+
+ private:
+  static void spread(const float* from, float* to, const Shape& dx, const Shape& dy,
+                     std::array<std::int64_t, 2> stride, int parts) {
+    const std::int64_t c = dx[1], height = dx[2], width = dx[3], rows = dy[2], columns = dy[3];
+    const auto bytes = [](std::int64_t n) { return static_cast<std::size_t>(n) * sizeof(float); };
+    parallel_ranges(parts, dx[0] * height, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const std::int64_t h = r % height, n = r / height;
+        float* row = to + r * width * c;
+        std::memset(row, 0, bytes(width * c));
+        if (h % stride[0] != 0 || h / stride[0] >= rows) continue;
+        const float* source = from + (n * rows + h / stride[0]) * columns * c;
+        for (std::int64_t j = 0; j < columns; ++j)
+          std::memcpy(row + j * stride[1] * c, source + j * c, bytes(c));
+      }
+    });
+  }
+
+  std::unique_ptr<PrimitiveStep> product_;
+  Shape dx_, dy_;
+  std::array<std::int64_t, 2> stride_;
+  std::size_t touched_bytes_ = 0;
+  int parts_ = 1;
+};
+
+std::unique_ptr<Step> lower_strided_pointwise(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradInputAttrs>();
+  const TensorType &dy = p.in(0), &w = p.in(1), &dx = p.out();
+  const bool pointwise = w.shape[2] == 1 && w.shape[3] == 1 && a.padding == std::array<std::int64_t, 2>{0, 0};
+  if (!pointwise || (a.stride[0] == 1 && a.stride[1] == 1) || dx.numel() == 0) return nullptr;
+  const Layout nhwc = Layout::channels_last(4);
+  if (!dx.same_memory(with(dx, nhwc)) || dx.dtype != DType::F32) return nullptr;
+  Geometry g = geometry(a);
+  g.stride = {1, 1};
+  const TensorType touched{dx.dtype, {dy.shape[0], dx.shape[1], dy.shape[2], dy.shape[3]}, nhwc};
+  auto product = make_grad_input(g, dy, w, touched, p.target.threads);
+  if (product == nullptr) return nullptr;
+  return std::make_unique<SpreadStep>(std::move(product), dx.shape, dy.shape, a.stride, p.target.threads);
 }
 
 // conv2d_grad_weight: x, dy -> dw
@@ -206,6 +296,7 @@ std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
 
 void add_conv(LoweringTable& t) {
   t.add("conv2d", {.lower = lower_conv2d, .layouts = layouts_conv2d});
+  t.add("conv2d_grad_input", {.lower = lower_strided_pointwise, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = layouts_grad_input});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = layouts_grad_weight});
 }

@@ -174,15 +174,19 @@ StepFn max_backward(Pooling pooling) {
         const std::int64_t n = row / p.h, h = row % p.h;
         for (std::int64_t w = 0; w < p.w; ++w) {
           float* d = dx + (row * p.w + w) * p.c;
-          for (std::int64_t c = 0; c < p.c; ++c) d[c] = 0.0f;
+          bool first = true;  // the first window writes, the others add: mostly there is one
           for (std::int64_t i = p.rows.first[at(h)]; i < p.rows.last[at(h)]; ++i)
             for (std::int64_t j = p.columns.first[at(w)]; j < p.columns.last[at(w)]; ++j) {
               const auto cell =
                   static_cast<std::int32_t>((h - p.rows.start[at(i)]) * p.kw + w - p.columns.start[at(j)]);
               const std::int64_t o = ((n * p.oh + i) * p.ow + j) * p.c;
-              for (std::int64_t c = 0; c < p.c; ++c)
-                d[c] += static_cast<std::int32_t>(offset[o + c]) == cell ? dy[o + c] : 0.0f;
+              for (std::int64_t c = 0; c < p.c; ++c) {
+                const float g = static_cast<std::int32_t>(offset[o + c]) == cell ? dy[o + c] : 0.0f;
+                d[c] = first ? g : d[c] + g;
+              }
+              first = false;
             }
+          for (std::int64_t c = 0; first && c < p.c; ++c) d[c] = 0.0f;
         }
       }
     });
@@ -221,13 +225,15 @@ StepFn avg_backward(Pooling pooling) {
         const std::int64_t n = row / p.h, h = row % p.h;
         for (std::int64_t w = 0; w < p.w; ++w) {
           float* d = dx + (row * p.w + w) * p.c;
-          for (std::int64_t c = 0; c < p.c; ++c) d[c] = 0.0f;
+          bool first = true;  // the first window writes, the others add: mostly there is one
           for (std::int64_t i = p.rows.first[at(h)]; i < p.rows.last[at(h)]; ++i)
             for (std::int64_t j = p.columns.first[at(w)]; j < p.columns.last[at(w)]; ++j) {
               const float scale = 1.0f / static_cast<float>(p.rows.size[at(i)] * p.columns.size[at(j)]);
               const float* g = dy + ((n * p.oh + i) * p.ow + j) * p.c;
-              for (std::int64_t c = 0; c < p.c; ++c) d[c] += g[c] * scale;
+              for (std::int64_t c = 0; c < p.c; ++c) d[c] = first ? g[c] * scale : d[c] + g[c] * scale;
+              first = false;
             }
+          for (std::int64_t c = 0; first && c < p.c; ++c) d[c] = 0.0f;
         }
       }
     });

@@ -96,6 +96,15 @@ TEST(CpuConv, GradWeightMatchesReference) {
   }
 }
 
+TEST(CpuConv, StridedPointwiseGradientIsSpread) {
+  const ConvCase c{2, 16, 7, 8, 32, 1, 1, {2, 3}};
+  auto a = c.attrs<Conv2dGradInputAttrs>();
+  a.input_shape = c.x();
+  const auto r =
+      check_lowering("conv2d_grad_input", a, draw({{DType::F32, c.y()}, {DType::F32, c.weight()}}, 10));
+  EXPECT_NE(r.kernel.find("+spread"), std::string::npos) << r.kernel;
+}
+
 // A weight and its gradient must lie alike, or every update would need a reorder.
 TEST(CpuConv, GradWeightLiesAsTheWeight) {
   for (const ConvCase& c : conv_cases()) {
