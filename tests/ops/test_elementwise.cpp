@@ -129,66 +129,6 @@ TEST(Elementwise, SumToShapeUndoesBroadcasting) {
   EXPECT_THROW(sum_to_shape(x, {2, 2}), ShapeError);
 }
 
-// Every differentiable scalar function against central differences in double, with broadcasting operands.
-class ScalarGradient : public testing::TestWithParam<ScalarOpInfo> {};
-
-TEST_P(ScalarGradient, MatchesDifferences) {
-  const ScalarOpInfo row = GetParam();
-  if (op(row.name).gradient == nullptr) GTEST_SKIP() << op(row.name).not_differentiable;
-  const bool positive = row.op == ScalarOp::Log || row.op == ScalarOp::Log1p || row.op == ScalarOp::Sqrt ||
-                        row.op == ScalarOp::Rsqrt || row.op == ScalarOp::Pow;
-  const bool conditional = row.kind == ScalarKind::Select;
-  Graph g;
-  std::vector<Value> in;
-  std::vector<Tensor> data;
-  const Shape shapes[] = {{2, 3}, {3}, {2, 1}};
-  for (int i = 0; i < row.arity; ++i) {
-    const Shape& s = shapes[i];
-    Tensor t({conditional && i == 0 ? DType::Bool : DType::F64, s});
-    for (std::int64_t k = 0; k < t.numel(); ++k) {
-      // Values away from every kink (0, 3, -3, integers, equal operands).
-      const double v = 0.37 + 0.61 * static_cast<double>(k) + 0.11 * i;
-      t.set(k, t.dtype() == DType::Bool ? static_cast<double>(k % 2) : positive || k % 2 ? v : -v);
-    }
-    data.push_back(t);
-    in.push_back(input(g, cat("x", i), t.type()));
-  }
-  const Value y = apply1(row.name, in);
-  Tensor seed(y.type());
-  for (std::int64_t k = 0; k < seed.numel(); ++k) seed.set(k, 0.5 + static_cast<double>(k % 4));
-  const auto grads = operand_gradients(y, constant(g, seed));
-  const auto feeds = [&] {
-    std::map<ValueId, Tensor> f;
-    for (std::size_t i = 0; i < in.size(); ++i) f[in[i].id()] = data[i];
-    return f;
-  };
-  const auto loss = [&] {
-    const Tensor t = eval(y, feeds());
-    double s = 0.0;
-    for (std::int64_t k = 0; k < t.numel(); ++k) s += t.get(k) * seed.get(k);
-    return s;
-  };
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (data[i].dtype() == DType::Bool) continue;
-    Tensor got = grads[i].defined() ? eval(grads[i], feeds()) : Tensor::zeros(data[i].type());
-    ASSERT_EQ(got.shape(), data[i].shape());
-    for (std::int64_t k = 0; k < got.numel(); ++k) {
-      const double x = data[i].get(k), h = 1e-5;
-      data[i].set(k, x + h);
-      const double up = loss();
-      data[i].set(k, x - h);
-      const double down = loss();
-      data[i].set(k, x);
-      EXPECT_NEAR(got.get(k), (up - down) / (2 * h), 1e-6 * (1.0 + std::abs(got.get(k))))
-          << row.name << " operand " << i << " element " << k;
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Table, ScalarGradient,
-                         testing::ValuesIn(scalar_op_table().begin(), scalar_op_table().end()),
-                         [](const auto& i) { return std::string(i.param.name); });
-
 // What PyTorch gives at the kinks.
 TEST(Elementwise, GradientsAtKinks) {
   const auto at = [](Value (*f)(Value, SourceLoc), double x) {
