@@ -34,7 +34,7 @@ struct Conv2dAttrs {
   std::array<std::int64_t, 2> stride{1, 1}, padding{0, 0}, dilation{1, 1};
   std::int64_t groups = 1;
   bool has_bias = false, has_residual = false;
-  std::string activation;
+  std::string activation{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("stride", s.stride);
@@ -50,7 +50,7 @@ struct Conv2dAttrs {
 struct Conv2dGradInputAttrs {
   std::array<std::int64_t, 2> stride{1, 1}, padding{0, 0}, dilation{1, 1};
   std::int64_t groups = 1;
-  Shape input_shape;
+  Shape input_shape{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("stride", s.stride);
@@ -64,7 +64,7 @@ struct Conv2dGradInputAttrs {
 struct Conv2dGradWeightAttrs {
   std::array<std::int64_t, 2> stride{1, 1}, padding{0, 0}, dilation{1, 1};
   std::int64_t groups = 1;
-  Shape weight_shape;
+  Shape weight_shape{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("stride", s.stride);

@@ -24,7 +24,7 @@ namespace ingot {
 struct MatmulAttrs {
   bool transpose_a = false, transpose_b = false;
   bool has_bias = false, has_residual = false;
-  std::string activation;
+  std::string activation{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("transpose_a", s.transpose_a);

@@ -39,7 +39,7 @@ namespace ingot {
 struct BatchNormAttrs {
   double eps = 1e-5, momentum = 0.1;
   bool has_valid = false, has_residual = false;
-  std::string activation;
+  std::string activation{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("eps", s.eps);
@@ -53,7 +53,7 @@ struct BatchNormAttrs {
 struct BatchNormGradAttrs {
   double eps = 1e-5;
   bool has_valid = false;
-  std::string activation;
+  std::string activation{};
   bool has_residual = false;
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {

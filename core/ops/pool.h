@@ -48,7 +48,7 @@ struct MaxPool2dAttrs {
 struct MaxPool2dGradAttrs {
   std::array<std::int64_t, 2> kernel{2, 2}, stride{2, 2}, padding{0, 0}, dilation{1, 1};
   bool ceil_mode = false;
-  Shape input_shape;
+  Shape input_shape{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("kernel", s.kernel);
@@ -76,7 +76,7 @@ struct AvgPool2dAttrs {
 struct AvgPool2dGradAttrs {
   std::array<std::int64_t, 2> kernel{2, 2}, stride{2, 2}, padding{0, 0};
   bool ceil_mode = false, count_include_pad = true;
-  Shape input_shape;
+  Shape input_shape{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("kernel", s.kernel);
@@ -98,7 +98,7 @@ struct AdaptiveAvgPool2dAttrs {
 
 struct AdaptiveAvgPool2dGradAttrs {
   std::array<std::int64_t, 2> output_size{1, 1};
-  Shape input_shape;
+  Shape input_shape{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("output_size", s.output_size);

@@ -1,0 +1,191 @@
+#include "core/ops/norm.h"
+#include "tests/support/op_case.h"
+
+namespace ingot {
+
+namespace {
+
+// True for the elements of the rows from `valid` on in outputs of x's shape.
+std::function<bool(int, std::int64_t)> padded_rows(std::int64_t valid, std::int64_t row,
+                                                   int last_image_output = 0) {
+  return [=](int output, std::int64_t i) {
+    return (output == 0 || output == last_image_output) && i >= valid * row;
+  };
+}
+
+}  // namespace
+
+INGOT_OP_CASES(norm) {
+  using test::InputSpec;
+  const auto running = [](std::int64_t c) {
+    return std::vector<InputSpec>{uniform({c}).no_gradient(), positive({c}).no_gradient()};
+  };
+  const auto forward = [&](const Shape& x) {
+    std::vector<InputSpec> in{uniform(x), uniform({x[1]}), uniform({x[1]})};
+    for (const auto& r : running(x[1])) in.push_back(r);
+    return in;
+  };
+  const auto with = [](std::vector<InputSpec> in, std::initializer_list<InputSpec> more) {
+    in.insert(in.end(), more);
+    return in;
+  };
+  const InputSpec three_rows = scalar(3, DType::I32);
+
+  add({.op = "batch_norm",
+       .name = "by_hand",
+       .attrs = BatchNormAttrs{.eps = 0.0, .momentum = 0.5},
+       .inputs = {values({2, 1, 2}, {1, 3, 5, 7}), values({1}, {2}), values({1}, {1}),
+                  values({1}, {0}).no_gradient(), values({1}, {1}).no_gradient()},
+       .shapes = {{2, 1, 2}, {1}, {1}, {1}, {1}},
+       // mean 4, biased variance 5, unbiased 20/3
+       .expected = {{1 - 2 * 1.3416407864998738, 1 - 2 * 0.4472135954999579, 1 + 2 * 0.4472135954999579,
+                     1 + 2 * 1.3416407864998738},
+                    {4},
+                    {0.4472135954999579},
+                    {2},
+                    {0.5 + 10.0 / 3.0}}});
+  add({.op = "batch_norm",
+       .name = "images",
+       .inputs = forward({4, 3, 3, 2}),
+       .shapes = {{4, 3, 3, 2}, {3}, {3}, {3}, {3}}});
+  add({.op = "batch_norm",
+       .name = "rows",
+       .inputs = forward({5, 4}),
+       .shapes = {{5, 4}, {4}, {4}, {4}, {4}}});
+  add({.op = "batch_norm",
+       .name = "attributes",
+       .attrs = BatchNormAttrs{.eps = 0.1, .momentum = 0.3},
+       .inputs = forward({3, 2, 4})});
+  add({.op = "batch_norm",
+       .name = "valid_rows",
+       .attrs = BatchNormAttrs{.has_valid = true},
+       .inputs = with(forward({5, 2, 2, 3}), {three_rows}),
+       .unspecified = padded_rows(3, 12)});
+  add({.op = "batch_norm",
+       .name = "residual",
+       .attrs = BatchNormAttrs{.has_residual = true},
+       .inputs = with(forward({3, 2, 2, 2}), {uniform({3, 2, 2, 2})})});
+  add({.op = "batch_norm",
+       .name = "relu",
+       .attrs = BatchNormAttrs{.activation = "relu"},
+       .inputs = forward({3, 2, 2, 3})});
+  add({.op = "batch_norm",
+       .name = "valid_residual_relu",
+       .attrs = BatchNormAttrs{.has_valid = true, .has_residual = true, .activation = "relu"},
+       .inputs = with(forward({5, 2, 2, 2}), {three_rows, uniform({5, 2, 2, 2})}),
+       .unspecified = padded_rows(3, 8)});
+
+  const auto backward = [](const Shape& x) {
+    return std::vector<InputSpec>{uniform(x), uniform(x), uniform({x[1]}), uniform({x[1]}), positive({x[1]})};
+  };
+  add({.op = "batch_norm_grad",
+       .name = "images",
+       .inputs = backward({4, 3, 3, 2}),
+       .shapes = {{4, 3, 3, 2}, {3}, {3}}});
+  add({.op = "batch_norm_grad", .name = "rows", .inputs = backward({5, 4}), .shapes = {{5, 4}, {4}, {4}}});
+  add({.op = "batch_norm_grad",
+       .name = "valid_rows",
+       .attrs = BatchNormGradAttrs{.has_valid = true},
+       .inputs = with(backward({5, 2, 2, 2}), {three_rows}),
+       .shapes = {{5, 2, 2, 2}, {2}, {2}}});
+  add({.op = "batch_norm_grad",
+       .name = "relu",
+       .attrs = BatchNormGradAttrs{.activation = "relu"},
+       .inputs = with(backward({3, 2, 2, 3}), {uniform({3, 2, 2, 3}, -1.0, 1.0)}),
+       .shapes = {{3, 2, 2, 3}, {2}, {2}}});
+  add({.op = "batch_norm_grad",
+       .name = "valid_residual_relu",
+       .attrs = BatchNormGradAttrs{.has_valid = true, .activation = "relu", .has_residual = true},
+       .inputs = with(backward({5, 2, 2, 2}), {three_rows, uniform({5, 2, 2, 2}, -1.0, 1.0)}),
+       .shapes = {{5, 2, 2, 2}, {2}, {2}, {5, 2, 2, 2}}});
+
+  const auto inference = [](const Shape& x) {
+    return std::vector<InputSpec>{uniform(x), uniform({x[1]}), uniform({x[1]}), uniform({x[1]}),
+                                  positive({x[1]})};
+  };
+  add({.op = "batch_norm_infer",
+       .name = "images",
+       .inputs = inference({2, 3, 4, 3}),
+       .shapes = {{2, 3, 4, 3}}});
+  add({.op = "batch_norm_infer",
+       .name = "rows",
+       .attrs = BatchNormInferAttrs{0.5},
+       .inputs = inference({3, 4}),
+       .shapes = {{3, 4}}});
+
+  const auto layer = [](const Shape& x, const Shape& cells) {
+    return std::vector<InputSpec>{uniform(x), uniform(cells), uniform(cells)};
+  };
+  // The statistics are checked as values; only y is differentiable.
+  add({.op = "layer_norm", .name = "last_axis", .inputs = layer({4, 6}, {6}), .shapes = {{4, 6}, {4}, {4}}});
+  add({.op = "layer_norm",
+       .name = "two_axes",
+       .attrs = LayerNormAttrs{1, 1e-3},
+       .inputs = layer({3, 2, 5}, {2, 5}),
+       .shapes = {{3, 2, 5}, {3}, {3}}});
+  add({.op = "layer_norm",
+       .name = "negative_axis",
+       .attrs = LayerNormAttrs{-2, 1e-5},
+       .inputs = layer({2, 3, 2, 4}, {2, 4}),
+       .shapes = {{2, 3, 2, 4}, {2, 3}, {2, 3}}});
+  add({.op = "layer_norm",
+       .name = "by_hand",
+       .attrs = LayerNormAttrs{1, 0.0},
+       .inputs = {values({1, 2}, {1, 3}), values({2}, {1, 2}), values({2}, {0, 5})},
+       .expected = {{-1, 7}, {2}, {1}},
+       .gradient = false,  // two values: the normalised x is constant
+       .constant = true});
+  add({.op = "layer_norm_grad",
+       .name = "last_axis",
+       .inputs = {uniform({4, 6}), uniform({4, 6}), uniform({6}), uniform({4}), positive({4})},
+       .shapes = {{4, 6}, {6}, {6}}});
+  add({.op = "layer_norm_grad",
+       .name = "two_axes",
+       .attrs = LayerNormAttrs{1, 1e-3},
+       .inputs = {uniform({3, 2, 5}), uniform({3, 2, 5}), uniform({2, 5}), uniform({3}), positive({3})},
+       .shapes = {{3, 2, 5}, {2, 5}, {2, 5}}});
+
+  const TensorType c3 = f32({3});
+  add_error({.op = "batch_norm",
+             .name = "channels",
+             .inputs = {f32({2, 3, 4}), f32({4}), c3, c3, c3},
+             .message = "gamma [C] must have shape [3], got [4]"});
+  add_error({.op = "batch_norm",
+             .name = "one_value",
+             .inputs = {f32({1, 3, 1, 1}), c3, c3, c3, c3},
+             .message = "more than one value per channel"});
+  add_error({.op = "batch_norm",
+             .name = "activation",
+             .attrs = BatchNormAttrs{.activation = "gelu"},
+             .inputs = {f32({2, 3}), c3, c3, c3, c3},
+             .message = "activation must be 'relu'"});
+  add_error({.op = "batch_norm",
+             .name = "valid_rows",
+             .attrs = BatchNormAttrs{.has_valid = true},
+             .inputs = {f32({2, 3}), c3, c3, c3, c3, i64({})},
+             .message = "valid_rows must be i32"});
+  add_error({.op = "batch_norm",
+             .name = "dtype",
+             .inputs = {f32({2, 3}), {DType::F64, {3}}, c3, c3, c3},
+             .message = "must be f32 for x of f32, got f64"});
+  add_error({.op = "batch_norm_grad",
+             .name = "operands",
+             .attrs = BatchNormGradAttrs{.activation = "relu"},
+             .inputs = {f32({2, 3}), f32({2, 3}), c3, c3, c3},
+             .message = "expects 6 operands"});
+  add_error({.op = "batch_norm_infer",
+             .name = "eps",
+             .attrs = BatchNormInferAttrs{-1.0},
+             .inputs = {f32({2, 3}), c3, c3, c3, c3},
+             .message = "eps must be 0 or more"});
+  add_error({.op = "layer_norm",
+             .name = "gamma",
+             .inputs = {f32({2, 4}), c3, c3},
+             .message = "gamma (over the normalised axes) must have shape [4], got [3]"});
+  add_error({.op = "layer_norm_grad",
+             .name = "mean",
+             .inputs = {f32({2, 3}), f32({2, 3}), c3, c3, c3},
+             .message = "mean (over the axes before) must have shape [2]"});
+}
+
+}  // namespace ingot
