@@ -55,8 +55,9 @@ std::unique_ptr<Step> lower_softmax(const Problem& p) {
                        const float top = k.max(x, width);
                        if constexpr (logarithm) {
                          const double total = k.exp_sum_only(x, width, top);
-                         k.affine(x, width, 1.0f,
-                                  static_cast<float>(-(static_cast<double>(top) + std::log(total))), y);
+                         // Two subtractions: one of top + log(total) would round away small logarithms.
+                         k.affine(x, width, 1.0f, -top, y);
+                         k.affine(y, width, 1.0f, static_cast<float>(-std::log(total)), y);
                        } else {
                          const double total = k.exp_sum(x, width, top, y);
                          k.affine(y, width, static_cast<float>(1.0 / total), 0.0f, y);
