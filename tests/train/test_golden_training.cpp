@@ -109,15 +109,15 @@ std::vector<std::pair<const char*, int>> all_cases() {
   return v;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenTraining, testing::ValuesIn(all_cases()), [](const auto& info) {
-  return cat(info.param.first, "_",
-             golden(info.param.first)
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTraining, testing::ValuesIn(all_cases()), [](const auto& test) {
+  return cat(test.param.first, "_",
+             golden(test.param.first)
                  .at("cases")
-                 .at(static_cast<std::size_t>(info.param.second))
+                 .at(static_cast<std::size_t>(test.param.second))
                  .at("optimizer")
                  .at("type")
                  .template get<std::string>(),
-             "_", info.param.second);
+             "_", test.param.second);
 });
 
 }  // namespace
