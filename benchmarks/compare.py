@@ -11,7 +11,7 @@ torch and torchvision.
 How it measures. Each measurement is a fresh process. Rounds are interleaved (Ingot, each PyTorch variant, Ingot, ...),
 five of them, and a figure is the median with its range. Both sides get the same number of threads on the same cores,
 f32, random data, and an environment without tuning variables. A training step is forward, loss, backward and SGD with
-momentum. Images a second are all images over all time after a warm-up. Memory is the peak resident memory of the
+momentum. Images a second are those of the median step after a warm-up. Memory is the peak resident memory of the
 process. The share of peak is the operations of convolutions and matrix products (counted by PyTorch, once, for both
 sides) over the multiply-add rate that fma_peak measures in each round. That the two sides compute the same thing is
 not shown here but by the tests: twenty training steps match PyTorch's losses to 1e-4 (tests/golden).
@@ -197,6 +197,7 @@ def ingot_version(args, env):
 def one_round(args, python, env, work, versions):
     common = [work["model"], "--batch-size", work["batch_size"], "--mode", work["mode"], "--threads", args.threads]
     value, peak = run([args.ingot, "bench", *common, "--dtype", "f32", "--json"], env, args.timeout)
+    check_same_work(work, value)
     # What the program announces is kept; what is compared is what the system counted.
     work["ingot"].append({**value, "announced_peak_bytes": value.get("peak_bytes"), "peak_bytes": peak})
     line = [f"  {TITLES[work['model']]:9} {work['mode']:5} Ingot {value['images_per_second']:9.1f}"]
@@ -216,6 +217,14 @@ def one_round(args, python, env, work, versions):
         repeats.append(value)
         line.append(f"{VARIANT_TITLES[variant]} {value['images_per_second']:.1f}")
     print(", ".join(line) + " images/s", flush=True)
+
+
+def check_same_work(work, value):
+    """A model of another input size or number of classes would make every ratio worthless."""
+    ratio = value["flops"] / (work["flops_per_image"] * work["batch_size"])
+    if not 0.9 < ratio < 1.15:  # Ingot counts elementwise work too
+        raise Failure(f"Ingot's {work['model']} ({work['mode']}) does {ratio:.2f} times the operations of PyTorch's: the "
+                      "two are not the same model")
 
 
 # ---------------------------------------------------------------- figures from a file

@@ -2,7 +2,7 @@
 
     python benchmarks/peer_pytorch.py resnet20 --batch-size 128 --mode train --variant channels_last --threads 2
 
-prints one line of JSON: images_per_second (all images over all time after the warm-up), step_ms (median),
+prints one line of JSON: step_ms (median after the warm-up), images_per_second (of that step, as `ingot bench` has it),
 peak_bytes (VmHWM, the peak resident memory of this process), steps, and the versions.
 
 A training step is zero_grad(set_to_none=True), forward, cross-entropy, backward, SGD with momentum (fused=True, one
@@ -105,8 +105,8 @@ def measure():
         step()
         before, now = now, time.perf_counter()
         times.append(now - before)
-    return {"images_per_second": ARGS.batch_size * len(times) / (now - start),
-            "step_ms": 1e3 * statistics.median(times), "peak_bytes": peak_bytes(), "steps": len(times),
+    step_seconds = statistics.median(times)
+    return {"images_per_second": ARGS.batch_size / step_seconds, "step_ms": 1e3 * step_seconds, "peak_bytes": peak_bytes(), "steps": len(times),
             "torch": torch.__version__, "onednn": onednn_version(), "capability": torch.backends.cpu.get_cpu_capability()}
 
 

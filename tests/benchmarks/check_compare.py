@@ -24,7 +24,7 @@ else:
     assert sys.argv[sys.argv.index("--threads") + 1] == os.environ["OMP_NUM_THREADS"] == "1"
     ballast = bytearray(40_000_000)
     print("a line before the figures")
-    print(json.dumps({"images_per_second": 3000.0, "step_ms": 21.3, "flops": 1, "gflops": 1, "peak_bytes": 7}))
+    print(json.dumps({"images_per_second": 3000.0, "step_ms": 21.3, "flops": 64 * 2.1e6, "gflops": 1, "peak_bytes": 7}))
 """
 PEER = """
 import json, sys
@@ -106,6 +106,7 @@ class Compare(unittest.TestCase):
     def test_failures(self):
         self.assertIn("ended with 3: out of order", self.failure_of(
             self.arguments(ingot="import sys; print('out of order', file=sys.stderr); sys.exit(3)")))
+        self.assertIn("not the same model", self.failure_of(self.arguments(ingot=INGOT.replace("2.1e6", "9e6"))))
         self.assertIn("printed no JSON object", self.failure_of(self.arguments(**{"fma-peak": "print('fast')"})))
         self.assertIn("ran longer than", self.failure_of(
             self.arguments(python="import time; time.sleep(60)") + ["--timeout", "0.3"]))
