@@ -228,8 +228,8 @@ Value mse_loss(Value prediction, Value target, const LossOptions& options, Sourc
 Value bce_with_logits(Value logits, Value target, const LossOptions& options, SourceLoc loc) {
   const LossScope scope(logits, "bce_with_logits", loc);
   check_pair("bce_with_logits", logits, "logits", target, loc);
-  // (1 - t) x + log(1 + exp(-x)): no cancellation on either side.
-  const Value each = add(mul(sub(1.0, target), logits), softplus(neg(logits)));
+  // t log(1 + e^-x) + (1 - t) log(1 + e^x): nothing cancels, so a small loss keeps its digits on either side.
+  const Value each = add(mul(target, softplus(neg(logits))), mul(sub(1.0, target), softplus(logits)));
   return reduce_rows("bce_with_logits", each, options, loc);
 }
 
