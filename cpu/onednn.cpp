@@ -44,9 +44,9 @@ struct Axis {
 // holes.
 std::optional<Layout> order_axes(std::span<const Axis> axes, std::int64_t inner) {
   std::vector<std::uint8_t> order, all;
-  for (std::uint8_t a = 0; a < axes.size(); ++a) {
-    all.push_back(a);
-    if (axes[a].extent != 1) order.push_back(a);
+  for (std::size_t a = 0; a < axes.size(); ++a) {
+    all.push_back(static_cast<std::uint8_t>(a));
+    if (axes[a].extent != 1) order.push_back(static_cast<std::uint8_t>(a));
   }
   std::stable_sort(order.begin(), order.end(),
                    [&](std::uint8_t a, std::uint8_t b) { return axes[a].stride > axes[b].stride; });
