@@ -156,11 +156,11 @@ void EarlyStopping::restore(const std::string& state) {
 void CsvLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {
   if (text_.empty()) {
     text_ = "epoch";
-    for (const auto& [k, _] : logs) text_ += "," + k;
+    for (const auto& [k, _] : logs) text_ += cat(",", k);
     text_ += "\n";
   }
   text_ += cat(epoch + 1);
-  for (const auto& [_, v] : logs) text_ += "," + printf_string("%.9g", v);
+  for (const auto& [_, v] : logs) text_ += cat(",", printf_string("%.9g", v));
   text_ += "\n";
   write_file(path_, text_);
 }
