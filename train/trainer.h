@@ -55,7 +55,7 @@ struct TrainerOptions {
   bool check_numerics = false;  // look at every result of every step, and name the first that is not finite
   std::string model_name{};     // kept in checkpoints, so that another model's is refused by name
   std::map<std::string, std::int64_t>
-      model_config;  // likewise: a checkpoint alone says how to build its model
+      model_config{};  // likewise: a checkpoint alone says how to build its model
 };
 
 struct FitOptions {

@@ -94,7 +94,7 @@ Graph to_f64(const Graph& graph) {
 }
 
 Evaluated evaluate(const Graph& given, const NamedTensors& feeds, const NamedTensors& states,
-                   const EvaluateOptions& options) {
+                   const ReferenceOptions& options) {
   std::optional<Graph> twin;
   if (options.as_f64) twin = to_f64(given);
   const Graph& graph = twin ? *twin : given;

@@ -18,7 +18,7 @@ namespace ingot {
 
 using NamedTensors = std::map<std::string, Tensor, std::less<>>;
 
-struct EvaluateOptions {
+struct ReferenceOptions {
   bool as_f64 = false;
   // Seed for the states that are not given.
   std::uint64_t seed = 0;
@@ -34,7 +34,7 @@ struct Evaluated {
 // are converted to what the graph says. Throws UsageError for a missing or unknown name, ShapeError for
 // another shape.
 Evaluated evaluate(const Graph& graph, const NamedTensors& feeds, const NamedTensors& states = {},
-                   const EvaluateOptions& options = {});
+                   const ReferenceOptions& options = {});
 
 // The graph with f32 replaced by f64: inputs, states, attributes (dtypes, tensors, tapes, inner graphs), and
 // results inferred anew. Ids stay the same; all layouts become row-major.
