@@ -92,8 +92,6 @@ struct RowKernels {
   // -----------------------------------------------
   void (*philox)(std::uint64_t key, std::uint64_t counter_hi, std::uint64_t first, std::int64_t blocks,
                  std::uint32_t* out);
-  // out = lo + (hi - lo) u with u from 24 bits.
-  void (*uniform)(const std::uint32_t* bits, std::int64_t n, float lo, float hi, float* out);
   // keep = u >= p; y = keep ? x * scale : 0.
   void (*dropout)(const std::uint32_t* bits, const float* x, std::int64_t n, float p, float scale, float* y,
                   std::uint8_t* keep);
