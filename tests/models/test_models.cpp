@@ -1,0 +1,75 @@
+// The zoo: parameter counts as published, state-dict keys as torchvision's, arena near its lower bound.
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/runtime/program.h"
+#include "gtest/gtest.h"
+#include "models/models.h"
+#include "optim/optimizer.h"
+#include "train/step_graph.h"
+
+namespace ingot {
+namespace {
+
+std::int64_t parameters(const char* model) {
+  const auto net = make_model(model);
+  const Graph g = inference_graph(*net, {DType::F32, model_input(model, 1)});
+  std::int64_t n = 0;
+  for (const State& s : g.states())
+    if (s.role == StateRole::Parameter) n += g.type(s.value).numel();
+  return n;
+}
+
+TEST(Models, ParameterCounts) {
+  EXPECT_EQ(parameters("lenet5"), 61706);
+  EXPECT_EQ(parameters("resnet18"), 11689512);  // torchvision
+  EXPECT_EQ(parameters("resnet50"), 25557032);  // torchvision
+  // The paper's 0.27 M, with 1x1 convolutions where the shape changes.
+  EXPECT_EQ(parameters("resnet20"), 272474);
+}
+
+TEST(Models, KeysAreTorchvisions) {
+  const auto net = make_model("resnet50");
+  const Graph g = inference_graph(*net, {DType::F32, model_input("resnet50", 1)});
+  const auto shape = [&](const char* key) {
+    const State* s = g.find_state(key);
+    return s == nullptr ? std::string("missing") : to_string(g.type(s->value).shape);
+  };
+  EXPECT_EQ(shape("conv1.weight"), "[64, 3, 7, 7]");
+  EXPECT_EQ(shape("bn1.running_mean"), "[64]");
+  EXPECT_EQ(shape("bn1.num_batches_tracked"), "[]");
+  EXPECT_EQ(shape("layer1.0.downsample.0.weight"), "[256, 64, 1, 1]");
+  EXPECT_EQ(shape("layer1.0.downsample.1.running_var"), "[256]");
+  EXPECT_EQ(shape("layer3.5.conv2.weight"), "[256, 256, 3, 3]");
+  EXPECT_EQ(shape("fc.weight"), "[1000, 2048]");
+  EXPECT_EQ(g.states().size(), 320u);  // as many entries as torchvision's state dict
+}
+
+TEST(Models, ArenaIsAtMostOnePercentAboveTheLowerBound) {
+  for (const ModelInfo& m : models())
+    for (const bool train : {true, false}) {
+      ModelOptions small;
+      if (m.image_size > 64) small.image_size = 64;
+      const auto net = make_model(m.name, small);
+      const TensorType input{DType::F32, model_input(m.name, 4, small)};
+      const Graph g = train ? training_graph(*net, input, *sgd({.lr = 0.1, .momentum = 0.9}))
+                            : inference_graph(*net, input);
+      const MemoryReport r = compile(g, {.target = Target::cpu(2)})->report();
+      EXPECT_LE(static_cast<double>(r.arena_bytes), 1.01 * static_cast<double>(r.max_live_bytes))
+          << m.name << (train ? " training" : " inference");
+    }
+}
+
+TEST(Models, UnknownModelListsThoseThereAre) {
+  try {
+    make_model("resnet19");
+    FAIL() << "expected an error";
+  } catch (const UsageError& e) {
+    EXPECT_NE(std::string(e.what()).find("resnet18"), std::string::npos);
+  }
+  EXPECT_THROW(model_input("mlp", 0), UsageError);
+  EXPECT_THROW(make_model("lenet5", {.in_channels = {}, .num_classes = {}, .image_size = 8}), UsageError);
+}
+
+}  // namespace
+}  // namespace ingot

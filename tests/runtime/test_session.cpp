@@ -1,0 +1,156 @@
+// Programs and sessions: exact bytes, memory shared without changing a bit, inputs and states, and the first
+// bad node by name.
+#include <malloc.h>
+
+#include <cmath>
+#include <limits>
+#include <new>
+
+#include "core/base/error.h"
+#include "core/runtime/session.h"
+#include "gtest/gtest.h"
+#include "models/models.h"
+#include "optim/optimizer.h"
+#include "train/step_graph.h"
+
+namespace ingot {
+namespace {
+
+Graph small_training(const char* model, std::int64_t batch) {
+  const auto net = make_model(model);
+  return training_graph(*net, {DType::F32, model_input(model, batch)}, *sgd({.lr = 0.05, .momentum = 0.9}));
+}
+
+void fill(const Session& s) {
+  for (const ValueId v : s.program().graph().inputs()) {
+    const ValueInfo& info = s.program().graph().value(v);
+    const Tensor t = s.input(info.name);
+    for (std::int64_t i = 0; i < t.numel(); ++i)
+      t.set(i, info.name == "valid_rows" ? static_cast<double>(s.input("x").shape()[0] - 1)
+               : is_floating(t.dtype())  ? std::sin(static_cast<double>(i))
+                                         : static_cast<double>(i % 10));
+  }
+}
+
+CompileOptions options(bool share, bool in_place) {
+  CompileOptions o;
+  o.target = Target::cpu(2);
+  o.share_memory = share;
+  o.in_place = in_place;
+  return o;
+}
+
+// Runs three steps and returns the loss and every state.
+std::map<std::string, Tensor> three_steps(const Graph& g, const CompileOptions& o, bool poison) {
+  SessionOptions so;
+  so.seed = 3;
+  so.poison = poison;
+  Session s(compile(g, o), so);
+  fill(s);
+  for (int i = 0; i < 3; ++i) s.run();
+  auto all = s.states();
+  all.emplace("loss", s.output("loss").clone());
+  return all;
+}
+
+TEST(Session, SharingMemoryChangesNoBit) {
+  for (const char* model : {"lenet5", "simple_cnn"}) {
+    const Graph g = small_training(model, 6);
+    const auto plain = three_steps(g, options(false, false), false);
+    for (const bool in_place : {false, true})
+      for (const bool poison : {false, true}) {
+        const auto planned = three_steps(g, options(true, in_place), poison);
+        ASSERT_EQ(planned.size(), plain.size());
+        for (const auto& [name, tensor] : plain)
+          EXPECT_TRUE(bitwise_equal(tensor, planned.at(name)))
+              << model << " " << name << " in place " << in_place << " poison " << poison;
+      }
+  }
+}
+
+TEST(Session, AllocatesExactlyWhatTheReportSays) {
+  const ProgramPtr p = compile(small_training("simple_cnn", 32), options(true, true));
+  const MemoryReport& r = p->report();
+  EXPECT_EQ(r.total_bytes, r.arena_bytes + r.parameter_bytes + r.gradient_bytes + r.state_bytes +
+                               r.staging_bytes + r.constant_bytes);
+  Session s(p, {});
+  EXPECT_EQ(s.allocated_bytes(), r.total_bytes);
+}
+
+TEST(Session, RunAllocatesNothing) {
+  Session s(compile(small_training("lenet5", 4), options(true, true)), {});
+  fill(s);
+  for (int i = 0; i < 3; ++i) s.run();
+  const auto before = mallinfo2();
+  for (int i = 0; i < 20; ++i) s.run();
+  const auto after = mallinfo2();
+  EXPECT_EQ(before.uordblks, after.uordblks);
+  EXPECT_EQ(before.hblkhd, after.hblkhd);
+}
+
+TEST(Session, NamesTheInputsItHas) {
+  Session s(compile(small_training("mlp", 2), options(true, true)), {});
+  try {
+    s.input("images");
+    FAIL() << "expected an error";
+  } catch (const UsageError& e) {
+    EXPECT_NE(std::string(e.what()).find("labels"), std::string::npos) << e.what();
+  }
+  EXPECT_THROW(s.set_state("fc1.weight", Tensor::zeros({DType::F32, {1}})), ShapeError);
+}
+
+TEST(Session, StatesComeBackPlainWhateverTheirLayout) {
+  Session s(compile(small_training("simple_cnn", 4), options(true, true)), {});
+  Tensor w = s.state("conv2.weight");
+  for (std::int64_t i = 0; i < w.numel(); ++i) w.set(i, static_cast<double>(i));
+  s.set_state("conv2.weight", w);
+  EXPECT_TRUE(bitwise_equal(s.state("conv2.weight"), w));
+}
+
+TEST(Session, SameSeedSameBitsTwice) {
+  const Graph g = small_training("simple_cnn", 8);
+  const auto a = three_steps(g, options(true, true), false), b = three_steps(g, options(true, true), false);
+  for (const auto& [name, tensor] : a) EXPECT_TRUE(bitwise_equal(tensor, b.at(name))) << name;
+}
+
+TEST(Session, ABadInputIsNamedBeforeParametersChange) {
+  SessionOptions so;
+  so.guard = "loss";
+  Session s(compile(small_training("mlp", 4), options(true, true)), so);
+  fill(s);
+  const Tensor before = s.state("fc1.weight");
+  s.input("x").set(5, std::numeric_limits<double>::quiet_NaN());
+  try {
+    s.run();
+    FAIL() << "expected an error";
+  } catch (const NumericError& e) {
+    EXPECT_NE(std::string(e.what()).find("input x"), std::string::npos) << e.what();
+  }
+  EXPECT_TRUE(bitwise_equal(before, s.state("fc1.weight")));
+}
+
+TEST(Session, TheFirstBadNodeIsNamedWithItsLine) {
+  SessionOptions so;
+  so.guard = "loss";
+  Session s(compile(small_training("mlp", 4), options(true, true)), so);
+  fill(s);
+  s.set_state("fc2.bias", Tensor::full({DType::F32, {128}}, 3e38));
+  s.set_state("fc3.weight", Tensor::full({DType::F32, {10, 128}}, 3e38));
+  try {
+    s.run();
+    FAIL() << "expected an error";
+  } catch (const NumericError& e) {
+    const std::string what = e.what();
+    EXPECT_NE(what.find("fc3.matmul"), std::string::npos) << what;
+    EXPECT_NE(what.find("small.cpp:"), std::string::npos) << what;
+  }
+}
+
+TEST(Compile, UnknownBackendSaysWhatThereIs) {
+  CompileOptions o;
+  o.target.backend = "abacus";
+  EXPECT_THROW(compile(small_training("mlp", 2), o), UsageError);
+}
+
+}  // namespace
+}  // namespace ingot
