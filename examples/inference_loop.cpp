@@ -1,4 +1,5 @@
-// An inference loop that allocates nothing: compile once, then write inputs and read outputs in place.
+// An inference loop over memory that is allocated once: compile once, then write inputs and read outputs in
+// place.
 //
 //   build/release/bin/example_inference_loop [weights.safetensors]
 #include <ingot/ingot.h>

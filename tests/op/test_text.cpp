@@ -132,7 +132,7 @@ TEST(Text, RoundTripsTensorsOfEveryDtype) {
     for (const std::int64_t n : {0, 3, 100}) {  // decimal and hexadecimal
       Tensor t = Tensor::zeros({d, {n}});
       for (std::int64_t i = 0; i < n; ++i)
-        t.set(i, d == DType::Bool ? i % 2 : 0.1 + 1.7 * static_cast<double>(i));
+        t.set(i, d == DType::Bool ? static_cast<double>(i % 2) : 0.1 + 1.7 * static_cast<double>(i));
       Graph g;
       constant(g, t);
       expect_round_trip(g);
