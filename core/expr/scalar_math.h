@@ -100,7 +100,7 @@ INGOT_MATH_FN float log(float x) {
   const bool subnormal = x < 1.17549435e-38f;
   const float v = subnormal ? tiny : x;
   // v = 2^k m with m in [sqrt(1/2), sqrt(2)).
-  const int bits = as_int(v) - 0x3f3504f3;
+  const int bits = static_cast<int>(static_cast<unsigned>(as_int(v)) - 0x3f3504f3u);
   const int k = bits >> 23;
   const float f = as_float((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
   const float e = static_cast<float>(k) - (subnormal ? 23.0f : 0.0f);
