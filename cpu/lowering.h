@@ -11,7 +11,8 @@
 // nothing else of the graph: the layout pass tries candidates on a graph that holds the node alone.
 // Preparation that is costly but cannot fail (generating a primitive's code) belongs into Step::bind, so that
 // planning stays fast. Arithmetic is IEEE throughout: denormals are neither flushed nor treated as zero, so
-// that a result does not depend on which thread or library set the processor's mode.
+// that a result does not depend on which thread or library set the processor's mode. (Optimiser states are
+// the exception: they settle at 0, see cpu/simd/rows.inc.)
 #pragma once
 
 #include <map>

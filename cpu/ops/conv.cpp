@@ -7,10 +7,9 @@
 // weights are small beside images.
 #include "core/ops/conv.h"
 
-#include <cstring>
-
 #include "cpu/onednn.h"
-#include "cpu/parallel.h"
+#include "cpu/planar_conv.h"
+#include "cpu/touched_pixels.h"
 
 namespace ingot::cpu {
 
@@ -103,6 +102,24 @@ Layout image_layout(const TensorType& x) {
   return x.same_memory(with(x, Layout::channels_last(4))) ? x.layout : Layout::channels_last(4);
 }
 
+bool lies_channels_last(const TensorType& t) {
+  return t.same_memory(with(t, Layout::channels_last(4)));
+}
+
+constexpr std::array<std::int64_t, 2> kOnes{1, 1};
+
+// See cpu/touched_pixels.h. `image` is the side of the convolution that has more pixels than it touches.
+template <class A>
+bool strided_pointwise(const A& a, const Shape& w, const TensorType& image) {
+  return w[2] == 1 && w[3] == 1 && a.padding == std::array<std::int64_t, 2>{0, 0} && a.stride != kOnes &&
+         image.dtype == DType::F32 && image.numel() != 0 && lies_channels_last(image);
+}
+
+Geometry dense(Geometry g) {
+  g.stride = {1, 1};
+  return g;
+}
+
 // conv2d: x, w, [bias], [residual] -> y
 
 Backend::Layouts layouts_conv2d(const Problem& p, const std::vector<bool>& state_free) {
@@ -118,10 +135,10 @@ Backend::Layouts layouts_conv2d(const Problem& p, const std::vector<bool>& state
   return l;
 }
 
-std::unique_ptr<Step> lower_conv2d(const Problem& p) {
+// Null when declined. `x` stands for operand 0.
+std::unique_ptr<PrimitiveStep> make_conv2d(const Problem& p, const Geometry& g, const TensorType& x) {
   const auto& a = p.attrs<Conv2dAttrs>();
-  const Geometry g = geometry(a);
-  const auto d = descs(p.in(0), p.in(1), p.out(), g.groups);
+  const auto d = descs(x, p.in(1), p.out(), g.groups);
   const auto w = to_desc(p.in(1), g.groups);
   if (!d || !w) return nullptr;
   std::optional<memory::desc> bias, residual;
@@ -130,7 +147,7 @@ std::unique_ptr<Step> lower_conv2d(const Problem& p) {
   const auto attr = epilogue_attr(a.activation, residual ? &*residual : nullptr);
   if (!attr || (a.has_residual && !residual)) return nullptr;
   const auto pd = forward_pd(g, *d, d->w_any, bias ? &*bias : nullptr,
-                             trailing_padding(g, p.in(0).shape, p.in(1).shape, p.out().shape), *attr);
+                             trailing_padding(g, x.shape, p.in(1).shape, p.out().shape), *attr);
   if (!pd) return nullptr;
   auto step = std::make_unique<PrimitiveStep>(cat("onednn:", pd.impl_info_str()), p.target.threads);
   step->read(DNNL_ARG_SRC, 0, d->x, pd.src_desc());
@@ -141,6 +158,32 @@ std::unique_ptr<Step> lower_conv2d(const Problem& p) {
   step->write(DNNL_ARG_DST, 0, d->y, pd.dst_desc());
   step->execute(pd);
   return step;
+}
+
+std::unique_ptr<Step> lower_conv2d(const Problem& p) {
+  const auto& a = p.attrs<Conv2dAttrs>();
+  auto step = make_conv2d(p, geometry(a), p.in(0));
+  if (step == nullptr) return nullptr;
+  // The kernels with the defect described in cpu/touched_pixels.h.
+  if (step->kernel.starts_with("onednn:jit_1x1") && strided_pointwise(a, p.in(1).shape, p.in(0))) {
+    step = make_conv2d(p, dense(geometry(a)), touched_type(p.in(0), a.stride));
+    if (step == nullptr) return nullptr;
+    return touched_pixels(std::move(step), Touched::Input, p.in(0), a.stride, p.target.threads);
+  }
+  return step;
+}
+
+std::unique_ptr<Step> lower_conv2d_planar(const Problem& p) {
+  const auto& a = p.attrs<Conv2dAttrs>();
+  PlanarProblem q{p.in(0), p.in(1), p.out()};
+  q.top = a.padding[0];
+  q.left = a.padding[1];
+  q.has_bias = a.has_bias;
+  q.relu = a.activation == "relu";
+  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1 || a.has_residual ||
+      (!a.activation.empty() && !q.relu))
+    return nullptr;
+  return make_planar(q, p.target.threads);
 }
 
 // conv2d_grad_input: dy, w -> dx
@@ -179,87 +222,24 @@ std::unique_ptr<Step> lower_grad_input(const Problem& p) {
                          p.target.threads);
 }
 
-// The gradient of a strided 1x1 convolution (the shortcut of a residual block) touches one pixel in stride^2.
-// oneDNN's strided kernels take several times as long for it as the product over the touched pixels and the
-// copy that spreads the result.
-class SpreadStep final : public Step {
- public:
-  SpreadStep(std::unique_ptr<PrimitiveStep> product, const Shape& dx, const Shape& dy,
-             std::array<std::int64_t, 2> stride, int threads)
-      : product_(std::move(product)), dx_(dx), dy_(dy), stride_(stride) {
-    constexpr std::size_t kAlign = 64;
-    const Shape touched{dy[0], dx[1], dy[2], dy[3]};
-    touched_bytes_ =
-        (static_cast<std::size_t>(touched.numel()) * sizeof(float) + kAlign - 1) / kAlign * kAlign;
-    workspace_bytes = touched_bytes_ + product_->workspace_bytes;
-    kernel = cat(product_->kernel, "+spread");
-    parts_ = useful_threads(threads, dx.numel());
-  }
-
-  std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
-    struct Bound final : BoundStep {
-      std::unique_ptr<BoundStep> product;
-      StepFn spread;
-      const float* touched = nullptr;
-      float* dx = nullptr;
-      void run() override {
-        product->run();
-        void* in[] = {const_cast<float*>(touched)};
-        void* out[] = {dx};
-        spread(in, out, nullptr);
-      }
-    };
-    auto bound = std::make_unique<Bound>();
-    void* touched = b.workspace;
-    bound->product = product_->bind({b.inputs, std::span<void* const>(&touched, 1),
-                                     static_cast<std::byte*>(b.workspace) + touched_bytes_, nullptr});
-    bound->touched = static_cast<const float*>(touched);
-    bound->dx = static_cast<float*>(b.outputs[0]);
-    bound->spread = [dx = dx_, dy = dy_, stride = stride_, parts = parts_](void* const* in, void* const* out,
-                                                                           void*) {
-      spread(static_cast<const float*>(in[0]), static_cast<float*>(out[0]), dx, dy, stride, parts);
-    };
-    return bound;
-  }
-
- private:
-  static void spread(const float* from, float* to, const Shape& dx, const Shape& dy,
-                     std::array<std::int64_t, 2> stride, int parts) {
-    const std::int64_t c = dx[1], height = dx[2], width = dx[3], rows = dy[2], columns = dy[3];
-    const auto bytes = [](std::int64_t n) { return static_cast<std::size_t>(n) * sizeof(float); };
-    parallel_ranges(parts, dx[0] * height, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const std::int64_t h = r % height, n = r / height;
-        float* row = to + r * width * c;
-        std::memset(row, 0, bytes(width * c));
-        if (h % stride[0] != 0 || h / stride[0] >= rows) continue;
-        const float* source = from + (n * rows + h / stride[0]) * columns * c;
-        for (std::int64_t j = 0; j < columns; ++j)
-          std::memcpy(row + j * stride[1] * c, source + j * c, bytes(c));
-      }
-    });
-  }
-
-  std::unique_ptr<PrimitiveStep> product_;
-  Shape dx_, dy_;
-  std::array<std::int64_t, 2> stride_;
-  std::size_t touched_bytes_ = 0;
-  int parts_ = 1;
-};
-
-std::unique_ptr<Step> lower_strided_pointwise(const Problem& p) {
+std::unique_ptr<Step> lower_grad_input_touched(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradInputAttrs>();
-  const TensorType &dy = p.in(0), &w = p.in(1), &dx = p.out();
-  const bool pointwise = w.shape[2] == 1 && w.shape[3] == 1 && a.padding == std::array<std::int64_t, 2>{0, 0};
-  if (!pointwise || (a.stride[0] == 1 && a.stride[1] == 1) || dx.numel() == 0) return nullptr;
-  const Layout nhwc = Layout::channels_last(4);
-  if (!dx.same_memory(with(dx, nhwc)) || dx.dtype != DType::F32) return nullptr;
-  Geometry g = geometry(a);
-  g.stride = {1, 1};
-  const TensorType touched{dx.dtype, {dy.shape[0], dx.shape[1], dy.shape[2], dy.shape[3]}, nhwc};
-  auto product = make_grad_input(g, dy, w, touched, p.target.threads);
+  if (!strided_pointwise(a, p.in(1).shape, p.out())) return nullptr;
+  auto product = make_grad_input(dense(geometry(a)), p.in(0), p.in(1), touched_type(p.out(), a.stride),
+                                 p.target.threads);
   if (product == nullptr) return nullptr;
-  return std::make_unique<SpreadStep>(std::move(product), dx.shape, dy.shape, a.stride, p.target.threads);
+  return touched_pixels(std::move(product), Touched::Output, p.out(), a.stride, p.target.threads);
+}
+
+std::unique_ptr<Step> lower_grad_input_planar(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradInputAttrs>();
+  const Shape& w = p.in(1).shape;
+  PlanarProblem q{p.in(0), p.in(1), p.out()};
+  q.top = w[2] - 1 - a.padding[0];
+  q.left = w[3] - 1 - a.padding[1];
+  q.gradient = true;
+  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1) return nullptr;
+  return make_planar(q, p.target.threads);
 }
 
 // conv2d_grad_weight: x, dy -> dw
@@ -271,13 +251,11 @@ Backend::Layouts layouts_grad_weight(const Problem& p, const std::vector<bool>&)
   return {{image, nhwc}, {weight_layout(geometry(a), with(p.in(0), image), p.out(), with(p.in(1), nhwc))}};
 }
 
-std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
-  const auto& a = p.attrs<Conv2dGradWeightAttrs>();
-  const Geometry g = geometry(a);
-  const auto d = descs(p.in(0), p.out(), p.in(1), g.groups);
+std::unique_ptr<PrimitiveStep> make_grad_weight(const Problem& p, const Geometry& g, const TensorType& x) {
+  const auto d = descs(x, p.out(), p.in(1), g.groups);
   const auto w = to_desc(p.out(), g.groups);
   if (!d || !w) return nullptr;
-  const auto end = trailing_padding(g, p.in(0).shape, p.out().shape, p.in(1).shape);
+  const auto end = trailing_padding(g, x.shape, p.out().shape, p.in(1).shape);
   const auto hint = forward_pd(g, *d, d->w_any, nullptr, end, plain_attr());
   if (!hint) return nullptr;
   const dnnl::convolution_backward_weights::primitive_desc pd(
@@ -292,12 +270,27 @@ std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
   return step;
 }
 
+std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
+  return make_grad_weight(p, geometry(p.attrs<Conv2dGradWeightAttrs>()), p.in(0));
+}
+
+std::unique_ptr<Step> lower_grad_weight_touched(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradWeightAttrs>();
+  if (!strided_pointwise(a, p.out().shape, p.in(0))) return nullptr;
+  auto product = make_grad_weight(p, dense(geometry(a)), touched_type(p.in(0), a.stride));
+  if (product == nullptr) return nullptr;
+  return touched_pixels(std::move(product), Touched::Input, p.in(0), a.stride, p.target.threads);
+}
+
 }  // namespace
 
 void add_conv(LoweringTable& t) {
+  t.add("conv2d", {.lower = lower_conv2d_planar, .layouts = layouts_conv2d});
   t.add("conv2d", {.lower = lower_conv2d, .layouts = layouts_conv2d});
-  t.add("conv2d_grad_input", {.lower = lower_strided_pointwise, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_input", {.lower = lower_grad_input_touched, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_input", {.lower = lower_grad_input_planar, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_weight", {.lower = lower_grad_weight_touched, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = layouts_grad_weight});
 }
 

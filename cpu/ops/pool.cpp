@@ -7,6 +7,7 @@
 
 #include "cpu/lowering.h"
 #include "cpu/parallel.h"
+#include "cpu/simd/conv_kernels.h"
 
 namespace ingot::cpu {
 
@@ -113,81 +114,39 @@ Pooling avg_pooling(const A& a, const Shape& x, const Shape& y, int threads) {
   return p;
 }
 
-constexpr std::int64_t kChunk = 64;  // channels whose running maxima fit in registers and the first cache
-
-template <class Offset>
-void max_window(const Pooling& p, const float* image, std::int64_t i, std::int64_t j, float* y,
-                Offset* offset) {
-  for (std::int64_t c0 = 0; c0 < p.c; c0 += kChunk) {
-    const std::int64_t m = std::min(kChunk, p.c - c0);
-    float best[kChunk];
-    std::int32_t where[kChunk];
-    bool first = true;
-    for (std::int64_t h = p.rows.begin[at(i)]; h < p.rows.end[at(i)]; ++h)
-      for (std::int64_t w = p.columns.begin[at(j)]; w < p.columns.end[at(j)]; ++w) {
-        const float* x = image + (h * p.w + w) * p.c + c0;
-        const auto cell =
-            static_cast<std::int32_t>((h - p.rows.start[at(i)]) * p.kw + w - p.columns.start[at(j)]);
-        if (first) {
-          for (std::int64_t c = 0; c < m; ++c) best[c] = x[c], where[c] = cell;
-          first = false;
-          continue;
-        }
-        for (std::int64_t c = 0; c < m; ++c) {
-          // Larger, or the first NaN.
-          const bool take = !(x[c] <= best[c]) & (best[c] == best[c]);
-          best[c] = take ? x[c] : best[c];
-          where[c] = take ? cell : where[c];
-        }
-      }
-    for (std::int64_t c = 0; c < m; ++c) {
-      y[c0 + c] = best[c];
-      offset[c0 + c] = static_cast<Offset>(where[c]);
-    }
-  }
+WindowAxis view(const Windows& w) {
+  return {w.start.data(), w.begin.data(), w.end.data(), w.first.data(), w.last.data()};
 }
 
 template <class Offset>
-StepFn max_forward(Pooling pooling) {
-  return [p = std::move(pooling)](void* const* in, void* const* out, void*) {
+StepFn max_forward(Pooling pooling, MaxRow<Offset> max_row) {
+  return [p = std::move(pooling), max_row](void* const* in, void* const* out, void*) {
+    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns)};
     const auto* x = static_cast<const float*>(in[0]);
     auto* y = static_cast<float*>(out[0]);
     auto* offset = static_cast<Offset*>(out[1]);
+    const std::int64_t image = p.h * p.w * p.c, row_size = p.ow * p.c;
     parallel_ranges(p.parts, p.n * p.oh, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row)
-        for (std::int64_t j = 0; j < p.ow; ++j) {
-          const std::int64_t o = (row * p.ow + j) * p.c;
-          max_window(p, x + row / p.oh * p.h * p.w * p.c, row % p.oh, j, y + o, offset + o);
-        }
+        max_row(shape, x + row / p.oh * image, x + p.n * image, row % p.oh, y + row * row_size,
+                offset + row * row_size);
     });
   };
 }
 
 template <class Offset>
-StepFn max_backward(Pooling pooling) {
-  return [p = std::move(pooling)](void* const* in, void* const* out, void*) {
+StepFn max_backward(Pooling pooling, MaxGradRow<Offset> max_grad_row) {
+  return [p = std::move(pooling), max_grad_row](void* const* in, void* const* out, void*) {
+    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns)};
     const auto* dy = static_cast<const float*>(in[0]);
     const auto* offset = static_cast<const Offset*>(in[1]);
     auto* dx = static_cast<float*>(out[0]);
+    const std::int64_t image = p.oh * p.ow * p.c, row_size = p.w * p.c;
     parallel_ranges(p.parts, p.n * p.h, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
-        const std::int64_t n = row / p.h, h = row % p.h;
-        for (std::int64_t w = 0; w < p.w; ++w) {
-          float* d = dx + (row * p.w + w) * p.c;
-          bool first = true;  // the first window writes, the others add: mostly there is one
-          for (std::int64_t i = p.rows.first[at(h)]; i < p.rows.last[at(h)]; ++i)
-            for (std::int64_t j = p.columns.first[at(w)]; j < p.columns.last[at(w)]; ++j) {
-              const auto cell =
-                  static_cast<std::int32_t>((h - p.rows.start[at(i)]) * p.kw + w - p.columns.start[at(j)]);
-              const std::int64_t o = ((n * p.oh + i) * p.ow + j) * p.c;
-              for (std::int64_t c = 0; c < p.c; ++c) {
-                const float g = static_cast<std::int32_t>(offset[o + c]) == cell ? dy[o + c] : 0.0f;
-                d[c] = first ? g : d[c] + g;
-              }
-              first = false;
-            }
-          for (std::int64_t c = 0; first && c < p.c; ++c) d[c] = 0.0f;
-        }
+        const std::int64_t n = row / p.h;
+        max_grad_row(shape, dy + n * image, offset + n * image, (p.n - n) * image, row % p.h,
+                     dx + row * row_size);
       }
     });
   };
@@ -244,18 +203,20 @@ std::unique_ptr<Step> lower_max(const Problem& p) {
   const auto& a = p.attrs<MaxPool2dAttrs>();
   if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
   Pooling g = max_pooling(a, p.in(0).shape, p.out().shape, p.target.threads);
-  if (p.out(1).dtype == DType::U8)
-    return make_step("max_pool2d:nhwc", max_forward<std::uint8_t>(std::move(g)));
-  return make_step("max_pool2d:nhwc", max_forward<std::int32_t>(std::move(g)));
+  const ConvKernels& k = conv_kernels(cpu_level());
+  return make_step(cat("max_pool2d:", name(cpu_level())), p.out(1).dtype == DType::U8
+                                                              ? max_forward(std::move(g), k.max_row_u8)
+                                                              : max_forward(std::move(g), k.max_row_i32));
 }
 
 std::unique_ptr<Step> lower_max_grad(const Problem& p) {
   const auto& a = p.attrs<MaxPool2dGradAttrs>();
   if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
   Pooling g = max_pooling(a, p.out().shape, p.in(0).shape, p.target.threads);
-  if (p.in(1).dtype == DType::U8)
-    return make_step("max_pool2d_grad:nhwc", max_backward<std::uint8_t>(std::move(g)));
-  return make_step("max_pool2d_grad:nhwc", max_backward<std::int32_t>(std::move(g)));
+  const ConvKernels& k = conv_kernels(cpu_level());
+  return make_step(cat("max_pool2d_grad:", name(cpu_level())),
+                   p.in(1).dtype == DType::U8 ? max_backward(std::move(g), k.max_grad_row_u8)
+                                              : max_backward(std::move(g), k.max_grad_row_i32));
 }
 
 template <class A>

@@ -46,13 +46,13 @@ TEST(CpuPool, MaximaAndTheirGradient) {
     for (std::int64_t i = 0; i < x[0].numel(); i += 3) x[0].set(i, 0.5);
     const auto attrs = attrs_of<MaxPool2dAttrs>(c);
     const auto r = check_lowering("max_pool2d", attrs, x, 0.0);
-    EXPECT_EQ(r.kernel, "max_pool2d:nhwc");
+    EXPECT_EQ(r.kernel.rfind("max_pool2d:", 0), 0u) << r.kernel;
     const auto forward = test::reference_of("max_pool2d", attrs, x);
     auto grad = attrs_of<MaxPool2dGradAttrs>(c);
     grad.input_shape = c.x;
     const auto g = check_lowering("max_pool2d_grad", grad,
                                   {draw({{DType::F32, forward[0].shape()}}, 12)[0], forward[1]}, 1e-6);
-    EXPECT_EQ(g.kernel, "max_pool2d_grad:nhwc");
+    EXPECT_EQ(g.kernel.rfind("max_pool2d_grad:", 0), 0u) << g.kernel;
   }
 }
 
@@ -62,7 +62,7 @@ TEST(CpuPool, NanWinsOverAll) {
   x.set(0, std::numeric_limits<double>::quiet_NaN());
   const auto r = test::run_lowered("max_pool2d", MaxPool2dAttrs{}, {x});
   const auto want = test::reference_of("max_pool2d", MaxPool2dAttrs{}, {x});
-  EXPECT_EQ(r.kernel, "max_pool2d:nhwc");
+  EXPECT_EQ(r.kernel.rfind("max_pool2d:", 0), 0u) << r.kernel;
   EXPECT_TRUE(std::isnan(r.outputs[0].get(0)));
   EXPECT_TRUE(bitwise_equal(r.outputs[1], want[1]));
 }

@@ -50,9 +50,9 @@ void expect_same_bits(const NamedTensors& got, const NamedTensors& want, const c
     EXPECT_TRUE(bitwise_equal(got.at(name), w)) << what << " changed " << name;
 }
 
-class Fuzz : public testing::TestWithParam<int> {};
+class FuzzSlow : public testing::TestWithParam<int> {};
 
-TEST_P(Fuzz, RandomGraphs) {
+TEST_P(FuzzSlow, RandomGraphs) {
   for (int k = 0; k < kPerChunk; ++k) {
     const auto seed = static_cast<std::uint64_t>(GetParam() * kPerChunk + k);
     SCOPED_TRACE(cat("seed ", seed));
@@ -83,7 +83,7 @@ TEST_P(Fuzz, RandomGraphs) {
   std::printf("seeds %d to %d\n", GetParam() * kPerChunk, (GetParam() + 1) * kPerChunk - 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, Fuzz, testing::Range(0, kChunks));
+INSTANTIATE_TEST_SUITE_P(Seeds, FuzzSlow, testing::Range(0, kChunks));
 
 }  // namespace
 }  // namespace ingot::test
