@@ -59,7 +59,7 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
   return training_graph(
       *net, input,
       *optimizer_by_name(optimizer,
-                         {.lr = 0.01, .weight_decay = 0.0, .schedule = {}, .clip_norm = 0.0, .groups = {}}));
+                         {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}}));
 }
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {

@@ -26,6 +26,11 @@ struct Windows {
     end.push_back(std::min(to, input));
     size.push_back(cells);
   }
+  bool apart() const {
+    for (std::size_t i = 1; i < begin.size(); ++i)
+      if (begin[i] < end[i - 1]) return false;
+    return true;
+  }
   void cover(std::int64_t input) {
     first.assign(static_cast<std::size_t>(input), 0);
     last.assign(static_cast<std::size_t>(input), 0);
@@ -121,7 +126,7 @@ WindowAxis view(const Windows& w) {
 template <class Offset>
 StepFn max_forward(Pooling pooling, MaxRow<Offset> max_row) {
   return [p = std::move(pooling), max_row](void* const* in, void* const* out, void*) {
-    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns)};
+    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns), p.columns.apart()};
     const auto* x = static_cast<const float*>(in[0]);
     auto* y = static_cast<float*>(out[0]);
     auto* offset = static_cast<Offset*>(out[1]);
@@ -137,7 +142,7 @@ StepFn max_forward(Pooling pooling, MaxRow<Offset> max_row) {
 template <class Offset>
 StepFn max_backward(Pooling pooling, MaxGradRow<Offset> max_grad_row) {
   return [p = std::move(pooling), max_grad_row](void* const* in, void* const* out, void*) {
-    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns)};
+    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns), p.columns.apart()};
     const auto* dy = static_cast<const float*>(in[0]);
     const auto* offset = static_cast<const Offset*>(in[1]);
     auto* dx = static_cast<float*>(out[0]);

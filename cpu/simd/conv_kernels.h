@@ -38,6 +38,7 @@ struct WindowAxis {
 struct MaxPooling {
   std::int64_t c = 0, w = 0, ow = 0, kw = 0;  // channels, columns in and out, columns of the window
   WindowAxis rows, columns;
+  bool columns_apart = false;  // no column lies in two windows
 };
 
 // Row i of the output: y and offset, the cell of the window that was taken. Larger wins, then the first; the
