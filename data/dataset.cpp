@@ -94,6 +94,7 @@ ChannelStats channel_stats(const Dataset& dataset) {
   const Tensor sample(type);
   std::vector<std::byte> target(dataset.target_type().bytes());
   std::vector<double> sum(channels), squares(channels);
+  std::vector<std::int64_t> finite(channels);
   const auto visit = [&](auto&& per_sample) {
     for (std::int64_t i = 0; i < dataset.size(); ++i) {
       dataset.read(i, sample.as_bytes(), target);
@@ -110,6 +111,7 @@ ChannelStats channel_stats(const Dataset& dataset) {
     for (std::size_t c = 0; c < channels; ++c)
       for (std::size_t v = 0; v < 256; ++v) {
         const double x = static_cast<double>(v) / 255.0, n = static_cast<double>(histogram[c][v]);
+        finite[c] += histogram[c][v];
         sum[c] += n * x;
         squares[c] += n * x * x;
       }
@@ -117,14 +119,16 @@ ChannelStats channel_stats(const Dataset& dataset) {
     visit([&] {
       for (std::size_t k = 0; k < channels * each; ++k) {
         const double x = sample.get(static_cast<std::int64_t>(k));
+        if (!std::isfinite(x)) continue;
+        ++finite[k / each];
         sum[k / each] += x;
         squares[k / each] += x * x;
       }
     });
   }
   ChannelStats out;
-  const double n = std::max(1.0, static_cast<double>(each) * static_cast<double>(dataset.size()));
   for (std::size_t c = 0; c < channels; ++c) {
+    const double n = std::max(1.0, static_cast<double>(finite[c]));
     const double mean = sum[c] / n;
     const double deviation = std::sqrt(std::max(0.0, squares[c] / n - mean * mean));
     out.mean.push_back(static_cast<float>(mean));

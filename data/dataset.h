@@ -87,7 +87,8 @@ std::unique_ptr<Dataset> load_folder(const std::string& dir, Split split);
 std::unique_ptr<Dataset> open_dataset(const std::string& name_or_dir, Split split);
 
 // Mean and standard deviation per channel (axis 0 of a sample; one figure for flat samples), u8 scaled to [0,
-// 1], as DataLoader's normalisation wants them. Floating and u8 inputs only.
+// 1], as DataLoader's normalisation wants them. Floating and u8 inputs only. NaN and infinity are left out,
+// so that one bad sample does not spoil all others; the step that meets it stops.
 struct ChannelStats {
   std::vector<float> mean, stddev;
 };

@@ -52,21 +52,7 @@ std::string checksum_of(const TensorList& tensors, const Metadata& metadata) {
   return sum.text();
 }
 
-}  // namespace
-
-void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
-  for (const auto& [key, value] : checkpoint.metadata)
-    if (key.starts_with(kReserved))
-      throw UsageError(cat("metadata keys that start with 'ingot.' are reserved, got '", key, "'"));
-  const TensorList ordered = in_file_order(checkpoint.tensors);
-  Metadata metadata = checkpoint.metadata;
-  metadata[kFormatKey] = kFormat;
-  metadata[kChecksumKey] = checksum_of(ordered, metadata);
-  write_safetensors(path, ordered, metadata);
-}
-
-Checkpoint load_checkpoint(const std::string& path) {
-  Checkpoint out = read_safetensors(path);
+Checkpoint verified(Checkpoint out, const std::string& path) {
   const auto format = out.metadata.find(kFormatKey), checksum = out.metadata.find(kChecksumKey);
   if (format == out.metadata.end() || checksum == out.metadata.end())
     throw FormatError(
@@ -83,6 +69,29 @@ Checkpoint load_checkpoint(const std::string& path) {
                           "; go back to an older checkpoint"));
   out.metadata.erase(kFormatKey);
   return out;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
+  for (const auto& [key, value] : checkpoint.metadata)
+    if (key.starts_with(kReserved))
+      throw UsageError(cat("metadata keys that start with 'ingot.' are reserved, got '", key, "'"));
+  const TensorList ordered = in_file_order(checkpoint.tensors);
+  Metadata metadata = checkpoint.metadata;
+  metadata[kFormatKey] = kFormat;
+  metadata[kChecksumKey] = checksum_of(ordered, metadata);
+  write_safetensors(path, ordered, metadata);
+}
+
+Checkpoint load_checkpoint(const std::string& path) {
+  return verified(read_safetensors(path), path);
+}
+
+TensorFile load_weights(const std::string& path) {
+  TensorFile file = read_safetensors(path);
+  const bool ours = file.metadata.contains(kFormatKey) || file.metadata.contains(kChecksumKey);
+  return ours ? verified(std::move(file), path) : std::move(file);
 }
 
 std::string KeyReport::text(const std::string& file) const {

@@ -29,6 +29,10 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
 // back as it was given to save_checkpoint.
 Checkpoint load_checkpoint(const std::string& path);
 
+// Any safetensors file. One that save_checkpoint wrote is held against its checksum, and its metadata comes
+// back as with load_checkpoint.
+TensorFile load_weights(const std::string& path);
+
 // How the tensors of a file differ from those that a model has.
 struct KeyReport {
   struct Changed {

@@ -42,7 +42,7 @@ struct ModelIdentity {
 };
 
 ModelIdentity read_model_identity(const std::string& path) {
-  const Metadata m = read_safetensors(path).metadata;
+  const Metadata m = load_weights(path).metadata;
   ModelIdentity id;
   if (const auto it = m.find("model"); it != m.end()) id.model = it->second;
   try {

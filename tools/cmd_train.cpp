@@ -57,19 +57,44 @@ nlohmann::ordered_json config_of(const TrainArguments& a) {
   return j;
 }
 
-void require_same_config(const nlohmann::ordered_json& now, const std::string& path) {
-  nlohmann::ordered_json before;
-  try {
-    before = nlohmann::ordered_json::parse(MappedFile::open(path)->text());
-  } catch (const nlohmann::json::exception& e) {
-    throw FormatError(cat("'", path, "' is damaged: ", e.what()));
-  }
+void require_same_config(const nlohmann::ordered_json& now, const nlohmann::ordered_json& before,
+                         const std::string& path) {
   for (const auto& [key, value] : now.items())
     if (before.value(key, nlohmann::ordered_json()) != value)
       throw UsageError(cat("--resume: the run in '", path, "' was started with ", key, " = ",
                            before.value(key, nlohmann::ordered_json()).dump(), ", now it is ", value.dump(),
                            "; give the same options, or another --out"));
 }
+
+// Keeps the run's options in its checkpoints, where --resume compares them, and in config.json for people.
+// The file is written after the first checkpoint: a run that fails before leaves another run's folder as it
+// was.
+class RunConfig final : public Callback {
+ public:
+  RunConfig(nlohmann::ordered_json config, std::string out, std::int64_t checkpoint_every)
+      : config_(std::move(config)), out_(std::move(out)), every_(checkpoint_every) {}
+  std::string name() const override { return "run"; }
+  void on_batch_end(Trainer&, std::int64_t step, const Logs&) override {
+    if (every_ > 0 && step % every_ == 0) write();
+  }
+  void on_epoch_end(Trainer&, std::int64_t, const Logs&) override { write(); }
+  void on_train_end(Trainer&, const Logs&) override { write(); }
+  std::string state() const override { return config_.dump(); }
+  void restore(const std::string& state) override {
+    require_same_config(config_, nlohmann::ordered_json::parse(state), out_);
+  }
+
+ private:
+  void write() {
+    if (!written_) write_file(out_ + "/config.json", config_.dump(2) + "\n");
+    written_ = true;
+  }
+
+  nlohmann::ordered_json config_;
+  std::string out_;
+  std::int64_t every_;
+  bool written_ = false;
+};
 
 // Saves where the run stands when it is stopped by a signal.
 class SaveOnStop final : public Callback {
@@ -123,31 +148,28 @@ int run_train(TrainArguments& a) {
   fit.augment.mean = stats.mean;
   fit.augment.stddev = stats.stddev;
   if (!a.json) fit.callbacks.push_back(std::make_shared<ProgressLine>());
-  const std::string last = a.out + "/last.safetensors", config = a.out + "/config.json";
+  const std::string last = a.out + "/last.safetensors";
   if (a.resume && a.out.empty())
     throw UsageError("--resume needs --out, the folder of the run to go on with");
   if (!a.out.empty()) {
     std::error_code failed;
     std::filesystem::create_directories(a.out, failed);
     if (failed) throw UsageError(cat("cannot create the folder '", a.out, "': ", failed.message()));
-    if (a.resume && std::filesystem::exists(config)) {
-      require_same_config(config_of(a), config);
-      if (std::filesystem::exists(last))
-        fit.resume = last;  // else it was killed before its first checkpoint: start over
-    } else {
-      if (a.resume) std::fprintf(stderr, "ingot: nothing to resume in '%s', starting anew\n", a.out.c_str());
-      std::filesystem::remove(last, failed);
-    }
-    auto j = config_of(a);
-    j["mean"] = stats.mean;
-    j["stddev"] = stats.stddev;
-    write_file(config, j.dump(2) + "\n");
+    if (a.resume && std::filesystem::exists(last))
+      fit.resume = last;
+    else if (a.resume)
+      std::fprintf(stderr, "ingot: nothing to resume in '%s', starting anew\n", a.out.c_str());
+    { const AtomicFile probe(last); }  // a folder that cannot be written fails now, not after an epoch
+    auto config = config_of(a);
+    config["mean"] = stats.mean;
+    config["stddev"] = stats.stddev;
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
     fit.callbacks.push_back(std::make_shared<JsonLinesLogger>(a.out + "/log.jsonl"));
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
     // Last, so that it saves what the callbacks before it have seen.
     fit.callbacks.push_back(std::make_shared<ModelCheckpoint>(last, a.checkpoint_every));
     fit.callbacks.push_back(std::make_shared<SaveOnStop>(last));
+    fit.callbacks.push_back(std::make_shared<RunConfig>(config, a.out, a.checkpoint_every));
   } else if (a.patience > 0) {
     fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
   }

@@ -1,5 +1,8 @@
 // The ingot program: train, evaluate, predict, plan, print, time and explain models from the command line.
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 #include "core/base/error.h"
@@ -36,8 +39,14 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
+  // Beyond a limit on file sizes write() then fails with a reason, like on a full disk, and nothing is
+  // killed.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return action();
+    const int code = action();
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    std::fprintf(stderr, "ingot: cannot write the results to the standard output: %s\n",
+                 std::strerror(errno));
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "ingot: out of memory; `ingot plan` says what a batch size needs\n");
   } catch (const std::exception& e) {

@@ -25,6 +25,27 @@ TensorType batch_type(const Dataset& data, std::int64_t batch) {
   return {DType::F32, shape};
 }
 
+// The first of `rows` rows that holds NaN or infinity; -1 when all are finite.
+std::int64_t first_bad_row(const Tensor& x, std::int64_t rows) {
+  const std::int64_t per_row = x.numel() / x.shape()[0];
+  const float* p = x.data<float>();
+  for (std::int64_t i = 0; i < rows * per_row; ++i)
+    if (!std::isfinite(p[i])) return i / per_row;
+  return -1;
+}
+
+[[noreturn]] void rethrow_named(const NumericError& e, const std::string& more) {
+  NumericError named(e.message() + more);
+  named.add_context(e.node(), e.where());
+  throw named;
+}
+
+void require_classes(const Dataset& data, const Session& s) {
+  const std::int64_t classes = s.output("logits").shape()[1];
+  if (data.num_classes() > classes)
+    throw UsageError(cat("the data set has ", data.num_classes(), " classes, the model ", classes));
+}
+
 // Sums over the part of an epoch that is done; they travel in the checkpoint so that a resumed epoch logs
 // what the first would have.
 struct EpochSums {
@@ -51,11 +72,11 @@ struct Trainer::Impl {
   EpochSums sums;
   LoaderState resume_at;
 
-  Session make_session(const Graph& graph, bool training) const {
+  Session make_session(const Graph& graph, const char* guard) const {
     SessionOptions o;
     o.seed = options.seed;
     o.check_numerics = options.check_numerics;
-    if (training) o.guard = "loss";
+    o.guard = guard;
     Session s(compile(graph, {.target = options.target}), o);
     if (s.program().graph().find_state("generator") != nullptr) {
       const std::int64_t start[2] = {static_cast<std::int64_t>(options.seed), 0};
@@ -73,7 +94,7 @@ struct Trainer::Impl {
     if (train && train_batch == batch) return;
     const Graph g =
         training_graph(*model, batch_type(data, batch), *options.optimizer, {options.label_smoothing});
-    auto next = std::make_unique<Session>(make_session(g, true));
+    auto next = std::make_unique<Session>(make_session(g, "loss"));
     if (train) next->copy_states_from(*train);
     train = std::move(next);
     train_batch = batch;
@@ -81,40 +102,33 @@ struct Trainer::Impl {
 
   // The session for `type`, with the current weights.
   Session& fresh(std::unique_ptr<Session>& session, TensorType& made_for, const TensorType& type,
-                 Graph (*build)(Module&, const TensorType&)) {
+                 Graph (*build)(Module&, const TensorType&), const char* guard) {
     if (!session || made_for != type) {
-      session = std::make_unique<Session>(make_session(build(*model, type), false));
+      session = std::make_unique<Session>(make_session(build(*model, type), guard));
       made_for = type;
     }
     if (train) session->copy_states_from(*train);
     return *session;
   }
 
-  void feed(const Session& s, const Batch& batch) const {
+  // Runs on the batch; names the sample when the data is at fault.
+  static void run(Session& s, const Batch& batch) {
     s.input("x").copy_from(batch.input);
     s.input("labels").copy_from(batch.target);
     s.input("valid_rows").set(0, static_cast<double>(batch.valid));
+    try {
+      s.run();
+    } catch (const NumericError& e) {
+      const std::int64_t row = first_bad_row(batch.input, batch.valid);
+      if (row < 0) throw;
+      rethrow_named(e, cat("; sample ", batch.indices[static_cast<std::size_t>(row)],
+                           " of the data set holds a value that is not finite"));
+    }
   }
 
-  // One optimiser step; names the sample when the data is at fault.
+  // One optimiser step.
   void step(const Batch& batch) {
-    feed(*train, batch);
-    try {
-      train->run();
-    } catch (NumericError& e) {
-      const Tensor x = batch.input;
-      const std::int64_t per_row = x.numel() / x.shape()[0];
-      const float* p = x.data<float>();
-      for (std::int64_t row = 0; row < batch.valid; ++row)
-        for (std::int64_t i = 0; i < per_row; ++i)
-          if (!std::isfinite(p[row * per_row + i])) {
-            NumericError named(cat(e.message(), "; sample ", batch.indices[static_cast<std::size_t>(row)],
-                                   " of the data set holds a value that is not finite"));
-            named.add_context(e.node(), e.where());
-            throw named;
-          }
-      throw;
-    }
+    run(*train, batch);
     sums.loss += train->output("loss").item() * static_cast<double>(batch.valid);
     sums.correct += train->output("correct").item();
     sums.seen += batch.valid;
@@ -186,6 +200,16 @@ struct Trainer::Impl {
     if (!keys.match()) throw FormatError(keys.text(path));
   }
 
+  // A diverged run must not replace what an earlier step saved.
+  void require_finite(const std::string& path) const {
+    if (!train) return;
+    try {
+      train->require_finite_states();
+    } catch (const NumericError& e) {
+      rethrow_named(e, cat("; '", path, "' is left as it was"));
+    }
+  }
+
   Metadata identity() const {
     return {{"model", options.model_name}, {"model_config", nlohmann::json(options.model_config).dump()}};
   }
@@ -217,6 +241,8 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   Impl& t = *impl_;
   if (options.epochs < 0) throw UsageError(cat("fit: epochs must not be negative, got ", options.epochs));
   t.prepare_training(*data, options.batch_size);
+  require_classes(*data, *t.train);
+  if (options.validation) require_classes(*options.validation, *t.train);
   LoaderOptions loading;
   loading.batch_size = options.batch_size;
   loading.shuffle = true;
@@ -301,17 +327,15 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   loading.augment.mean = options.augment.mean;
   loading.augment.stddev = options.augment.stddev;
   DataLoader loader(data, loading);
-  Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph);
+  Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph, "loss");
   const Tensor logits = s.output("logits"), loss = s.output("loss");
   const std::int64_t classes = logits.shape()[1];
-  if (data->num_classes() > classes)
-    throw UsageError(cat("the data set has ", data->num_classes(), " classes, the model ", classes));
+  require_classes(*data, s);
   Evaluation e;
   e.confusion = ConfusionMatrix(classes);
   double loss_sum = 0.0, top5 = 0.0;
   while (const Batch* batch = loader.next()) {
-    t.feed(s, *batch);
-    s.run();
+    Impl::run(s, *batch);
     loss_sum += loss.item() * static_cast<double>(batch->valid);
     for (std::int64_t row = 0; row < batch->valid; ++row) {
       const float* p = logits.data<float>() + row * classes;
@@ -333,7 +357,7 @@ Tensor Trainer::predict(const Tensor& inputs, std::int64_t batch_size) {
   const std::int64_t n = inputs.shape()[0];
   Shape shape = inputs.shape();
   shape[0] = std::min(batch_size, std::max<std::int64_t>(n, 1));
-  Session& s = t.fresh(t.infer, t.infer_type, {DType::F32, shape}, inference_graph);
+  Session& s = t.fresh(t.infer, t.infer_type, {DType::F32, shape}, inference_graph, "logits");
   const Tensor x = s.input("x"), y = s.output("logits");
   Shape out_shape = y.shape();
   out_shape[0] = n;
@@ -344,7 +368,13 @@ Tensor Trainer::predict(const Tensor& inputs, std::int64_t batch_size) {
     const std::int64_t count = std::min(rows, n - at);
     std::memcpy(x.raw(), all.data<float>() + at * in_row,
                 static_cast<std::size_t>(count * in_row) * sizeof(float));
-    s.run();
+    try {
+      s.run();
+    } catch (const NumericError& e) {
+      const std::int64_t row = first_bad_row(x, count);
+      if (row < 0) throw;
+      rethrow_named(e, cat("; row ", at + row, " of the inputs holds a value that is not finite"));
+    }
     std::memcpy(out.data<float>() + at * out_row, y.raw(),
                 static_cast<std::size_t>(count * out_row) * sizeof(float));
   }
@@ -364,13 +394,14 @@ void Trainer::save(const std::string& path) {
     if (!name.starts_with("optim/") && name != "generator") weights.emplace_back(name, tensor);
   if (weights.empty())
     throw UsageError("save: there are no weights yet; call fit(), load() or predict() first");
+  impl_->require_finite(path);
   Metadata metadata = impl_->identity();
   metadata["format"] = "pt";
-  write_safetensors(path, weights, metadata);
+  ingot::save_checkpoint(path, {weights, metadata});
 }
 
 void Trainer::load(const std::string& path) {
-  const TensorFile c = read_safetensors(path);
+  const TensorFile c = load_weights(path);
   Impl& t = *impl_;
   t.loaded.clear();
   for (const auto& [name, tensor] : c.tensors)
@@ -384,6 +415,7 @@ void Trainer::load(const std::string& path) {
 void Trainer::save_checkpoint(const std::string& path) {
   Impl& t = *impl_;
   if (!t.train) throw UsageError("save_checkpoint: nothing was trained yet");
+  t.require_finite(path);
   Metadata metadata = t.identity();
   metadata["state"] = t.describe().dump();
   const auto states = t.train->states();

@@ -104,11 +104,14 @@ class Trainer {
   void stop();
   bool stopping() const;
 
+  // Throws NumericError when the loss or the data is not finite.
   Evaluation evaluate(std::shared_ptr<const Dataset> data, const EvaluateOptions& options = {});
-  // Logits for inputs [N, ...]; any N, computed in batches of `batch_size`.
+  // Logits for inputs [N, ...]; any N, computed in batches of `batch_size`. Throws NumericError when the
+  // inputs or the logits are not finite.
   Tensor predict(const Tensor& inputs, std::int64_t batch_size = 256);
 
-  // Weights and buffers by state-dict key, as safetensors.
+  // Weights and buffers by state-dict key, as safetensors with a checksum. Throws NumericError, and leaves
+  // the file as it was, when one of them is not finite; so does save_checkpoint().
   void save(const std::string& path);
   // Throws FormatError whose message lists every missing, unexpected and reshaped key.
   void load(const std::string& path);

@@ -1,6 +1,7 @@
 #include "core/runtime/session.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -94,6 +95,10 @@ struct Session::Impl {
   }
 
   void run_plain() {
+    // A fused ReLU may turn NaN into 0, so a NaN in the data need not reach the guarded output.
+    if (guard.valid())
+      for (const ValueId v : graph().inputs())
+        if (!all_finite(v)) check_inputs();
     begin();
     for (std::size_t i = 0; i < schedule.size(); ++i) {
       if (schedule[i].step) schedule[i].step->run();
@@ -171,15 +176,37 @@ struct Session::Impl {
     return text;
   }
 
+  // Fast enough for every step: for f32 one look at the exponents, without a branch per element.
+  bool all_finite(ValueId v) const {
+    const Tensor t = view(v);
+    if (t.dtype() != DType::F32) return !range(v).bad();
+    constexpr std::uint32_t kExponent = 0x7f800000u;
+    std::uint32_t bad = 0;
+    for (const float e : t.values<float>())
+      bad |= (std::bit_cast<std::uint32_t>(e) & kExponent) == kExponent ? 1u : 0u;
+    return bad == 0;
+  }
+
   void check_sources() const {
-    for (const ValueId v : graph().inputs())
-      if (range(v).bad()) throw NumericError(cat("the input ", describe(v), "; check the data"));
+    check_inputs();
+    check_states();
+  }
+
+  void check_inputs() const {
+    for (const ValueId v : graph().inputs()) {
+      if (!range(v).bad()) continue;
+      NumericError e(cat("the input ", describe(v), "; check the data"));
+      e.add_context(graph().value(v).name, graph().value(v).loc);
+      throw e;
+    }
+  }
+
+  void check_states() const {
     for (const State& s : graph().states()) {
-      if (!range(s.value).bad()) continue;
-      NumericError e(cat(
-          "the state ", describe(s.value),
-          " before the step began: an earlier update made it so; lower the learning rate, clip gradients, or "
-          "run with check_numerics to stop at the node that starts it"));
+      if (all_finite(s.value)) continue;
+      NumericError e(cat("the state ", describe(s.value),
+                         ": an earlier update made it so; lower the learning rate, clip gradients, or "
+                         "run with check_numerics to stop at the node that starts it"));
       e.add_context(s.name, graph().value(s.value).loc);
       throw e;
     }
@@ -251,6 +278,10 @@ void Session::run() {
     impl_->run_debug(impl_->options.check_numerics);
   else
     impl_->run_plain();
+}
+
+void Session::require_finite_states() const {
+  impl_->check_states();
 }
 
 void Session::run_checked() {

@@ -27,7 +27,8 @@ struct SessionOptions {
   std::uint64_t seed = 0;       // of initial states
   bool check_numerics = false;  // after every step: stop at the first node whose result has NaN or infinity
   // An output (usually "loss") that must be finite: as soon as it is computed, before parameters change,
-  // run() checks it and if need be replays the step so far to name the first bad node.
+  // run() checks it and if need be replays the step so far to name the first bad node. The inputs must be
+  // finite too, and are looked at before the step: an activation may hide their NaN from the output.
   std::string guard{};
   bool poison = false;  // fill memory with NaN as soon as it is free (debugging the planner)
 };
@@ -58,6 +59,8 @@ class Session {
   // run() with check_numerics on: throws NumericError that names the first bad node, its source line and its
   // operands' ranges. States that were updated before the bad node keep their new content.
   void run_checked();
+  // Throws NumericError that names the first state holding NaN or infinity.
+  void require_finite_states() const;
   // run() with the wall-clock time of each scheduled step.
   std::vector<StepTiming> run_timed();
 
