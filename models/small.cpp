@@ -53,7 +53,7 @@ class LeNet5 final : public Module {
 
 class SimpleCnn final : public Module {
  public:
-  SimpleCnn(std::int64_t in, std::int64_t classes)
+  SimpleCnn(std::int64_t in, std::int64_t size, std::int64_t classes)
       : conv1_("conv1", in, 32, 3, {.padding = 1, .bias = false}),
         bn1_("bn1", 32),
         conv2_("conv2", 32, 64, 3, {.padding = 1, .bias = false}),
@@ -61,15 +61,14 @@ class SimpleCnn final : public Module {
         conv3_("conv3", 64, 128, 3, {.padding = 1, .bias = false}),
         bn3_("bn3", 128),
         pool_(2),
-        average_(1),
-        fc_("fc", 128, classes) {}
+        fc_("fc", 128 * (size / 8) * (size / 8), classes) {}
 
  protected:
   Value forward(Value x) override {
     Value h = pool_(relu(bn1_(conv1_(x))));
     h = pool_(relu(bn2_(conv2_(h))));
-    h = relu(bn3_(conv3_(h)));
-    return fc_(flatten(average_(h)));
+    h = pool_(relu(bn3_(conv3_(h))));
+    return fc_(flatten(h));
   }
 
  private:
@@ -80,7 +79,6 @@ class SimpleCnn final : public Module {
   Conv2d conv3_;
   BatchNorm2d bn3_;
   MaxPool2d pool_;
-  AdaptiveAvgPool2d average_;
   Linear fc_;
 };
 
@@ -96,8 +94,10 @@ std::shared_ptr<Module> make_lenet5(std::int64_t in, std::int64_t size, std::int
   return std::make_shared<LeNet5>(in, size, classes);
 }
 
-std::shared_ptr<Module> make_simple_cnn(std::int64_t in, std::int64_t classes) {
-  return std::make_shared<SimpleCnn>(in, classes);
+std::shared_ptr<Module> make_simple_cnn(std::int64_t in, std::int64_t size, std::int64_t classes) {
+  if (size < 8)
+    throw UsageError(cat("simple_cnn needs images of at least 8 x 8 pixels, got ", size, " x ", size));
+  return std::make_shared<SimpleCnn>(in, size, classes);
 }
 
 }  // namespace ingot

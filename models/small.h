@@ -12,8 +12,9 @@ std::shared_ptr<Module> make_mlp(std::int64_t in_features, std::int64_t num_clas
 // LeCun et al., "Gradient-based learning applied to document recognition", 1998, with ReLU and max-pooling.
 std::shared_ptr<Module> make_lenet5(std::int64_t in_channels, std::int64_t image_size,
                                     std::int64_t num_classes);
-// Three stages of 3x3 convolution + batch norm + ReLU with 32, 64 and 128 channels, global average, one
+// Three stages of 3x3 convolution + batch norm + ReLU + 2x2 max-pooling with 32, 64 and 128 channels, one
 // linear layer.
-std::shared_ptr<Module> make_simple_cnn(std::int64_t in_channels, std::int64_t num_classes);
+std::shared_ptr<Module> make_simple_cnn(std::int64_t in_channels, std::int64_t image_size,
+                                        std::int64_t num_classes);
 
 }  // namespace ingot

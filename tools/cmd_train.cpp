@@ -34,7 +34,7 @@ extern "C" void stop_on_signal(int signal) {
 }
 
 double default_lr(const std::string& optimizer) {
-  return optimizer == "sgd" ? 0.1 : optimizer == "rmsprop" ? 1e-3 : 2e-3;
+  return optimizer == "sgd" ? 0.05 : optimizer == "rmsprop" ? 1e-3 : 2e-3;
 }
 
 // What must be equal for a resumed run to continue the same computation.
@@ -223,7 +223,7 @@ Action add_train(CLI::App& app) {
   app.add_option("--optimizer", a->optimizer, "sgd (momentum 0.9), adam, adamw or rmsprop")
       ->capture_default_str();
   app.add_option("--lr", a->lr,
-                 "Learning rate at its highest (default: 0.1 for sgd, 0.001 rmsprop, 0.002 others)")
+                 "Learning rate at its highest (default: 0.05 for sgd, 0.001 rmsprop, 0.002 others)")
       ->check(CLI::PositiveNumber);
   app.add_option("--schedule", a->schedule, "constant, step, cosine or one-cycle, over the whole run")
       ->capture_default_str();
