@@ -5,9 +5,10 @@
 // are left to the reference.
 #include "core/ops/pool.h"
 
+#include "cpu/flat_row.h"
 #include "cpu/lowering.h"
 #include "cpu/parallel.h"
-#include "cpu/simd/conv_kernels.h"
+#include "cpu/simd/pool_kernels.h"
 
 namespace ingot::cpu {
 
@@ -69,6 +70,7 @@ Windows adaptive(std::int64_t input, std::int64_t output) {
 struct Pooling {
   std::int64_t n = 0, c = 0, h = 0, w = 0, oh = 0, ow = 0, kw = 0;
   Windows rows, columns;
+  FlatTables flat;
   int parts = 1;
 };
 
@@ -122,11 +124,17 @@ Pooling avg_pooling(const A& a, const Shape& x, const Shape& y, int threads) {
 WindowAxis view(const Windows& w) {
   return {w.start.data(), w.begin.data(), w.end.data(), w.first.data(), w.last.data()};
 }
+FlatColumns flat_columns(const Windows& w) {
+  return {w.start, w.begin, w.end};
+}
+MaxPooling kernel_shape(const Pooling& p) {
+  return {p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns), p.columns.apart(), p.flat.view()};
+}
 
 template <class Offset>
 StepFn max_forward(Pooling pooling, MaxRow<Offset> max_row) {
   return [p = std::move(pooling), max_row](void* const* in, void* const* out, void*) {
-    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns), p.columns.apart()};
+    const MaxPooling shape = kernel_shape(p);
     const auto* x = static_cast<const float*>(in[0]);
     auto* y = static_cast<float*>(out[0]);
     auto* offset = static_cast<Offset*>(out[1]);
@@ -142,7 +150,7 @@ StepFn max_forward(Pooling pooling, MaxRow<Offset> max_row) {
 template <class Offset>
 StepFn max_backward(Pooling pooling, MaxGradRow<Offset> max_grad_row) {
   return [p = std::move(pooling), max_grad_row](void* const* in, void* const* out, void*) {
-    const MaxPooling shape{p.c, p.w, p.ow, p.kw, view(p.rows), view(p.columns), p.columns.apart()};
+    const MaxPooling shape = kernel_shape(p);
     const auto* dy = static_cast<const float*>(in[0]);
     const auto* offset = static_cast<const Offset*>(in[1]);
     auto* dx = static_cast<float*>(out[0]);
@@ -208,7 +216,8 @@ std::unique_ptr<Step> lower_max(const Problem& p) {
   const auto& a = p.attrs<MaxPool2dAttrs>();
   if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
   Pooling g = max_pooling(a, p.in(0).shape, p.out().shape, p.target.threads);
-  const ConvKernels& k = conv_kernels(cpu_level());
+  const PoolKernels& k = pool_kernels(cpu_level());
+  g.flat = flat_maxima(g.c, g.w, flat_columns(g.columns), k.width);
   return make_step(cat("max_pool2d:", name(cpu_level())), p.out(1).dtype == DType::U8
                                                               ? max_forward(std::move(g), k.max_row_u8)
                                                               : max_forward(std::move(g), k.max_row_i32));
@@ -218,7 +227,8 @@ std::unique_ptr<Step> lower_max_grad(const Problem& p) {
   const auto& a = p.attrs<MaxPool2dGradAttrs>();
   if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
   Pooling g = max_pooling(a, p.out().shape, p.in(0).shape, p.target.threads);
-  const ConvKernels& k = conv_kernels(cpu_level());
+  const PoolKernels& k = pool_kernels(cpu_level());
+  g.flat = flat_gradient(g.c, g.w, flat_columns(g.columns), k.width);
   return make_step(cat("max_pool2d_grad:", name(cpu_level())),
                    p.in(1).dtype == DType::U8 ? max_backward(std::move(g), k.max_grad_row_u8)
                                               : max_backward(std::move(g), k.max_grad_row_i32));

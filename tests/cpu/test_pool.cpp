@@ -20,11 +20,20 @@ struct PoolCase {
 
 const std::vector<PoolCase>& pool_cases() {
   static const std::vector<PoolCase> cases = {
-      {{2, 6, 28, 28}, {2, 2}, {2, 2}, {0, 0}},     {{3, 64, 14, 14}, {3, 3}, {2, 2}, {1, 1}},
-      {{2, 70, 9, 7}, {3, 2}, {2, 1}, {1, 0}},      {{1, 5, 10, 11}, {3, 3}, {2, 2}, {0, 0}, true},
-      {{2, 3, 7, 8}, {3, 3}, {2, 2}, {1, 1}, true}, {{1, 130, 5, 5}, {2, 2}, {1, 1}, {1, 1}},
+      {{2, 6, 28, 28}, {2, 2}, {2, 2}, {0, 0}},
+      {{3, 64, 14, 14}, {3, 3}, {2, 2}, {1, 1}},
+      {{2, 70, 9, 7}, {3, 2}, {2, 1}, {1, 0}},
+      {{1, 5, 10, 11}, {3, 3}, {2, 2}, {0, 0}, true},
+      {{2, 3, 7, 8}, {3, 3}, {2, 2}, {1, 1}, true},
+      {{1, 130, 5, 5}, {2, 2}, {1, 1}, {1, 1}},
       {{1, 2, 40, 40}, {20, 20}, {3, 3}, {0, 0}},  // more than 256 cells: i32 offsets
       {{2, 4, 9, 9}, {1, 1}, {3, 3}, {0, 0}},      // pixels that no window covers
+      // Channels that do not fill a vector, rows long enough to be read as one run of floats.
+      {{2, 16, 10, 10}, {2, 2}, {2, 2}, {0, 0}},
+      {{2, 7, 17, 19}, {3, 3}, {2, 2}, {1, 1}},
+      {{1, 3, 30, 31}, {2, 3}, {1, 1}, {0, 1}},
+      {{1, 20, 12, 13}, {2, 2}, {3, 3}, {0, 0}},
+      {{1, 33, 9, 9}, {3, 3}, {2, 2}, {1, 1}, true},
   };
   return cases;
 }
@@ -56,15 +65,18 @@ TEST(CpuPool, MaximaAndTheirGradient) {
   }
 }
 
+// Over one vector per pixel, and over rows as one run of floats.
 TEST(CpuPool, NanWinsOverAll) {
-  Tensor x = draw({{DType::F32, {1, 3, 4, 4}}}, 13)[0];
-  x.set(5, std::numeric_limits<double>::quiet_NaN());
-  x.set(0, std::numeric_limits<double>::quiet_NaN());
-  const auto r = test::run_lowered("max_pool2d", MaxPool2dAttrs{}, {x});
-  const auto want = test::reference_of("max_pool2d", MaxPool2dAttrs{}, {x});
-  EXPECT_EQ(r.kernel.rfind("max_pool2d:", 0), 0u) << r.kernel;
-  EXPECT_TRUE(std::isnan(r.outputs[0].get(0)));
-  EXPECT_TRUE(bitwise_equal(r.outputs[1], want[1]));
+  for (const Shape& shape : {Shape{1, 3, 4, 4}, Shape{1, 6, 28, 28}}) {
+    Tensor x = draw({{DType::F32, shape}}, 13)[0];
+    x.set(5, std::numeric_limits<double>::quiet_NaN());
+    x.set(0, std::numeric_limits<double>::quiet_NaN());
+    const auto r = test::run_lowered("max_pool2d", MaxPool2dAttrs{}, {x});
+    const auto want = test::reference_of("max_pool2d", MaxPool2dAttrs{}, {x});
+    EXPECT_EQ(r.kernel.rfind("max_pool2d:", 0), 0u) << r.kernel;
+    EXPECT_TRUE(std::isnan(r.outputs[0].get(0)));
+    EXPECT_TRUE(bitwise_equal(r.outputs[1], want[1]));
+  }
 }
 
 TEST(CpuPool, AveragesAndTheirGradient) {
