@@ -1,10 +1,9 @@
-// Convolutions whose output has few channels, and their data gradients, by the planar kernel
-// (cpu/simd/conv_kernels.h): stride 1, no dilation, one group, channels-last f32 images.
+// Convolutions with few channels by the kernels of cpu/simd/conv_kernels.h: stride 1, no dilation, one group,
+// channels-last f32 images. Each function returns null where another kernel is the better choice.
 //
 //   PlanarProblem q{p.in(0), p.in(1), p.out()};
 //   q.top = q.left = 2;
-//   if (auto step = make_planar(q, threads)) return step;   // else: a vector over channels is the better
-//   choice
+//   if (auto step = make_planar(q, threads)) return step;
 #pragma once
 
 #include <memory>
@@ -22,5 +21,14 @@ struct PlanarProblem {
 };
 
 std::unique_ptr<Step> make_planar(const PlanarProblem& q, int threads);
+
+// The gradient of the weight: operands x and dy, the result in any layout; `top` and `left` are the padding.
+std::unique_ptr<Step> make_planar_grad_weight(const TensorType& x, const TensorType& dy, const TensorType& dw,
+                                              std::int64_t top, std::int64_t left, int threads);
+
+// The data gradient by spreading each pixel of dy: operands dy and the forward weight; `top` and `left` are
+// the padding.
+std::unique_ptr<Step> make_spread(const TensorType& dy, const TensorType& weight, const TensorType& dx,
+                                  std::int64_t top, std::int64_t left, int threads);
 
 }  // namespace ingot::cpu

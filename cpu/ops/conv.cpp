@@ -242,6 +242,12 @@ std::unique_ptr<Step> lower_grad_input_planar(const Problem& p) {
   return make_planar(q, p.target.threads);
 }
 
+std::unique_ptr<Step> lower_grad_input_spread(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradInputAttrs>();
+  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1) return nullptr;
+  return make_spread(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
+}
+
 // conv2d_grad_weight: x, dy -> dw
 
 Backend::Layouts layouts_grad_weight(const Problem& p, const std::vector<bool>&) {
@@ -282,15 +288,23 @@ std::unique_ptr<Step> lower_grad_weight_touched(const Problem& p) {
   return touched_pixels(std::move(product), Touched::Input, p.in(0), a.stride, p.target.threads);
 }
 
+std::unique_ptr<Step> lower_grad_weight_planar(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradWeightAttrs>();
+  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1) return nullptr;
+  return make_planar_grad_weight(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
+}
+
 }  // namespace
 
 void add_conv(LoweringTable& t) {
   t.add("conv2d", {.lower = lower_conv2d_planar, .layouts = layouts_conv2d});
   t.add("conv2d", {.lower = lower_conv2d, .layouts = layouts_conv2d});
   t.add("conv2d_grad_input", {.lower = lower_grad_input_touched, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_input", {.lower = lower_grad_input_spread, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input_planar, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = layouts_grad_input});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_touched, .layouts = layouts_grad_weight});
+  t.add("conv2d_grad_weight", {.lower = lower_grad_weight_planar, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = layouts_grad_weight});
 }
 

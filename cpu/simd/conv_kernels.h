@@ -30,10 +30,42 @@ struct PlanarConv {
   std::int64_t scratch_floats() const { return c * plane_rows() * pitch(); }
 };
 
+// One image of a data gradient, stride 1: dx[i + a - top, j + b - left, c] += sum over o of dy[i, j, o]
+// weight[a, o, b * c + c']. The lanes are the run of kw * c floats that one pixel of dy adds to, `vectors` of
+// them; the weight's rows are filled up to whole vectors with zeros. `block` pixels of dy are multiplied
+// together.
+struct SpreadConv {
+  static constexpr std::int64_t kMaxVectors = 4, kMaxWidth = 16;
+  std::int64_t o = 0, h = 0, w = 0;    // dy
+  std::int64_t c = 0, xh = 0, xw = 0;  // dx
+  std::int64_t kh = 0, kw = 0, top = 0, left = 0;
+  std::int64_t vectors = 0, block = 0;
+
+  // A row of sums: every column that a pixel of dy reaches, the padding's too.
+  std::int64_t row_floats() const { return ((w + kw - 1) * c + kMaxWidth - 1) / kMaxWidth * kMaxWidth; }
+  // A pixel's run with a vector of zeros before it and after it.
+  std::int64_t run_floats() const { return (vectors + 2) * kMaxWidth; }
+  std::int64_t scratch_floats() const { return xh * row_floats() + w * run_floats(); }
+};
+
+// The weight gradient of a PlanarConv: sums[o, c, a, b] += sum over i, j of dy[i, j, o] x[c, i + a - top, j +
+// b - left], where each sum is a vector of kMaxWidth floats, to be added up in the end.
+struct PlanarGradScratch {
+  static std::int64_t dy_pitch(const PlanarConv& p) {
+    return (p.ow + PlanarConv::kMaxWidth - 1) / PlanarConv::kMaxWidth * PlanarConv::kMaxWidth;
+  }
+  static std::int64_t floats(const PlanarConv& p) { return p.scratch_floats() + p.o * p.oh * dy_pitch(p); }
+};
+
 struct ConvKernels {
   std::int64_t width;  // floats of a vector
   void (*planar)(const PlanarConv& p, const float* x, const float* weight, const float* bias, bool relu,
                  float* y, float* scratch);
+  void (*planar_grad_weight)(const PlanarConv& p, const float* x, const float* dy, float* sums,
+                             float* scratch);
+  // Pixels that may be multiplied together with so many vectors a run; 0: the kernel is not made for it.
+  std::int64_t (*spread_block)(std::int64_t vectors, std::int64_t w);
+  void (*spread)(const SpreadConv& p, const float* dy, const float* weight, float* dx, float* scratch);
 };
 
 const ConvKernels& conv_kernels(CpuLevel level);
