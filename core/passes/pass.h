@@ -49,6 +49,7 @@ Graph eliminate_dead_code(const Graph& graph, PassContext& context);
 Graph eliminate_common_subexpressions(const Graph& graph, PassContext& context);
 Graph fold_constants(const Graph& graph, PassContext& context);
 Graph simplify(const Graph& graph, PassContext& context);
+Graph mask_before_unpooling(const Graph& graph, PassContext& context);
 Graph fold_batch_norm(const Graph& graph, PassContext& context);
 Graph fuse_epilogues(const Graph& graph, PassContext& context);
 Graph fuse_elementwise(const Graph& graph, PassContext& context);

@@ -56,6 +56,60 @@ std::string run(PassFn pass, std::string_view text) {
   return text_of(after);
 }
 
+TEST(MaskBeforeUnpooling, MasksThePooledImage) {
+  constexpr std::string_view before = R"(
+%x = input "x" : f32[1, 2, 4, 6]
+%dy = input "dy" : f32[1, 2, 2, 3]
+%y = relu(%x) : f32[1, 2, 4, 6]
+%p, %o = max_pool2d(%y) : f32[1, 2, 2, 3], u8[1, 2, 2, 3]
+%g = max_pool2d_grad(%dy, %o) {input_shape=[1, 2, 4, 6]} : f32[1, 2, 4, 6]
+%zero = full() {value=0} : f32[]
+%m = le(%y, %zero) : bool[1, 2, 4, 6]
+%dx = where(%m, %zero, %g) : f32[1, 2, 4, 6]
+output "p" = %p
+output "dx" = %dx
+)";
+  EXPECT_EQ(run(mask_before_unpooling, before), canonical(R"(
+%x = input "x" : f32[1, 2, 4, 6]
+%dy = input "dy" : f32[1, 2, 2, 3]
+%y = relu(%x) : f32[1, 2, 4, 6]
+%p, %o = max_pool2d(%y) : f32[1, 2, 2, 3], u8[1, 2, 2, 3]
+%zero = full() {value=0} : f32[]
+%m = le(%p, %zero) : bool[1, 2, 2, 3]
+%masked = where(%m, %zero, %dy) : f32[1, 2, 2, 3]
+%dx = max_pool2d_grad(%masked, %o) {input_shape=[1, 2, 4, 6]} : f32[1, 2, 4, 6]
+output "p" = %p
+output "dx" = %dx
+)"));
+}
+
+TEST(MaskBeforeUnpooling, LeavesOtherMasksAlone) {
+  // A mask of another tensor, and a gradient that is also read unmasked.
+  for (const std::string_view text : {R"(
+%x = input "x" : f32[1, 2, 4, 6]
+%dy = input "dy" : f32[1, 2, 2, 3]
+%p, %o = max_pool2d(%x) : f32[1, 2, 2, 3], u8[1, 2, 2, 3]
+%g = max_pool2d_grad(%dy, %o) {input_shape=[1, 2, 4, 6]} : f32[1, 2, 4, 6]
+%zero = full() {value=0} : f32[]
+%other = neg(%x) : f32[1, 2, 4, 6]
+%m = le(%other, %zero) : bool[1, 2, 4, 6]
+%dx = where(%m, %zero, %g) : f32[1, 2, 4, 6]
+output "dx" = %dx
+)",
+                                      R"(
+%x = input "x" : f32[1, 2, 4, 6]
+%dy = input "dy" : f32[1, 2, 2, 3]
+%p, %o = max_pool2d(%x) : f32[1, 2, 2, 3], u8[1, 2, 2, 3]
+%g = max_pool2d_grad(%dy, %o) {input_shape=[1, 2, 4, 6]} : f32[1, 2, 4, 6]
+%zero = full() {value=0} : f32[]
+%m = le(%x, %zero) : bool[1, 2, 4, 6]
+%dx = where(%m, %zero, %g) : f32[1, 2, 4, 6]
+output "dx" = %dx
+output "g" = %g
+)"})
+    EXPECT_EQ(run(mask_before_unpooling, text), canonical(text));
+}
+
 TEST(DeadCode, KeepsWhatOutputsAndUpdatesNeed) {
   EXPECT_EQ(run(eliminate_dead_code, R"(
 %x = input "x" : f32[4]
