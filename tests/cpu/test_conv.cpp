@@ -153,6 +153,43 @@ TEST(CpuConv, PlanarKernelMatchesReference) {
   }
 }
 
+// Few channels: the data gradient spreads each pixel, the weight gradient has columns as lanes.
+TEST(CpuConv, GradientsOfFewChannelsMatchReference) {
+  const std::vector<ConvCase> cases = {
+      {3, 6, 14, 14, 16, 5, 5},                 // LeNet's second layer
+      {3, 1, 28, 28, 6, 5, 5, {1, 1}, {2, 2}},  // and its first
+      {2, 3, 9, 11, 5, 5, 5, {1, 1}, {2, 2}},
+      {2, 4, 6, 10, 3, 3, 3, {1, 1}, {1, 0}},  // padding on one axis
+      {1, 2, 8, 40, 7, 2, 7, {1, 1}, {1, 3}},
+      {2, 5, 7, 9, 4, 3, 3, {1, 1}, {2, 2}},  // padding as wide as the window
+      {2, 1, 5, 19, 8, 1, 6},
+      {1, 2, 4, 33, 2, 3, 1},
+      {2, 1, 12, 16, 1, 3, 3, {1, 1}, {1, 1}},
+      {1, 9, 5, 8, 4, 3, 5, {1, 1}, {1, 2}},
+  };
+  for (const cpu::CpuLevel level : cpu::available_cpu_levels()) {
+    const cpu::CpuLevelScope scope(level);
+    int spread = 0, planar = 0;
+    for (const ConvCase& c : cases)
+      for (const int threads : {1, 2}) {
+        auto a = c.attrs<Conv2dGradInputAttrs>();
+        a.input_shape = c.x();
+        spread += check_lowering("conv2d_grad_input", a,
+                                 draw({{DType::F32, c.y()}, {DType::F32, c.weight()}}, 21), 2e-5, threads)
+                      .kernel.starts_with("spread:");
+        auto w = c.attrs<Conv2dGradWeightAttrs>();
+        w.weight_shape = c.weight();
+        planar += check_lowering("conv2d_grad_weight", w,
+                                 draw({{DType::F32, c.x()}, {DType::F32, c.y()}}, 22), 2e-5, threads)
+                      .kernel.starts_with("planar:");
+      }
+    // Which kernel is the better choice depends on the width of a vector.
+    const bool v4 = level == cpu::CpuLevel::V4, v3 = level == cpu::CpuLevel::V3;
+    EXPECT_GE(spread, v4 ? 8 : v3 ? 6 : 0) << cpu::name(level);
+    EXPECT_GE(planar, v4 ? 10 : 4) << cpu::name(level);
+  }
+}
+
 // A weight and its gradient must lie alike, or every update would need a reorder.
 TEST(CpuConv, GradWeightLiesAsTheWeight) {
   for (const ConvCase& c : conv_cases()) {
