@@ -8,7 +8,7 @@ JOBS   ?= $(shell nproc)
 
 build = cmake --preset $(1) && cmake --build --preset $(1) --parallel $(JOBS)
 
-.PHONY: help train build test test-release test-asan test-tsan bench format lint clean bootstrap
+.PHONY: help train build test test-release test-asan test-tsan bench bench-ops format lint clean bootstrap
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -32,6 +32,10 @@ test-tsan: bootstrap ## the fast tests under the thread sanitizer
 
 bench: build ## Ingot and PyTorch side by side on the CPU
 	python3 benchmarks/compare.py --cpu $(ARGS)
+
+bench-ops: bootstrap ## each op alone: time, kernel, FLOP/s and bytes/s; ARGS=--benchmark_filter=conv2d
+	cmake --preset release -DINGOT_BUILD_BENCHMARKS=ON && cmake --build --preset release --parallel $(JOBS) --target op_benchmarks
+	build/release/bin/op_benchmarks $(ARGS)
 
 format: ## clang-format over all C++ files
 	tools/bootstrap.sh --lint
