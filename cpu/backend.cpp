@@ -84,6 +84,26 @@ class Trial {
   NodeId id_;
 };
 
+// Everything is done when the call returns.
+class CpuQueue final : public Queue {
+ public:
+  explicit CpuQueue(int threads) : threads_(threads) {}
+  void copy_in(void* device, const void* host, std::size_t bytes) override { copy(device, host, bytes); }
+  void copy_out(void* host, const void* device, std::size_t bytes) override { copy(host, device, bytes); }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+  }
+  void fill(void* device, std::byte value, std::size_t bytes) override {
+    if (bytes != 0) std::memset(device, static_cast<int>(value), bytes);
+  }
+  void begin() override {
+    if (omp_get_max_threads() != threads_) omp_set_num_threads(threads_);
+  }
+
+ private:
+  int threads_;
+};
+
 class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
@@ -134,22 +154,8 @@ class CpuBackend final : public Backend {
                             " more bytes; use a smaller batch (`ingot plan --fit` finds the largest)"));
     return {p, [](void* q) { std::free(q); }};
   }
-  void copy_in(void* device, const void* host, std::size_t bytes) const override {
-    copy(device, host, bytes);
-  }
-  void copy_out(void* host, const void* device, std::size_t bytes) const override {
-    copy(host, device, bytes);
-  }
-  void zero(void* device, std::size_t bytes) const override {
-    if (bytes != 0) std::memset(device, 0, bytes);
-  }
-  void begin_run(const Target& target) const override {
-    if (omp_get_max_threads() != target.threads) omp_set_num_threads(target.threads);
-  }
-
- private:
-  static void copy(void* to, const void* from, std::size_t bytes) {
-    if (bytes != 0) std::memcpy(to, from, bytes);
+  std::unique_ptr<Queue> make_queue(const Target& target) const override {
+    return std::make_unique<CpuQueue>(target.threads);
   }
 };
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/ir/graph.h"
+#include "core/runtime/queue.h"
 #include "core/runtime/step.h"
 #include "core/runtime/target.h"
 
@@ -40,11 +41,13 @@ class Backend {
 
   // Device memory, 64-byte aligned; freed when the last handle goes. Throws DeviceError that names the bytes.
   virtual std::shared_ptr<void> allocate(std::size_t bytes) const = 0;
-  virtual void copy_in(void* device, const void* host, std::size_t bytes) const = 0;
-  virtual void copy_out(void* host, const void* device, std::size_t bytes) const = 0;
-  virtual void zero(void* device, std::size_t bytes) const = 0;
-  // Called around the steps of one run (thread count, stream).
-  virtual void begin_run(const Target&) const {}
+  // True when the host may read and write that memory itself, at any time between two runs. Otherwise
+  // sessions keep host copies of inputs and outputs in memory from allocate_host, and all else goes through
+  // the queue.
+  virtual bool host_memory() const { return true; }
+  // Host memory that transfers best to and from the device.
+  virtual std::shared_ptr<void> allocate_host(std::size_t bytes) const { return allocate(bytes); }
+  virtual std::unique_ptr<Queue> make_queue(const Target& target) const = 0;
 };
 
 // By name; throws UsageError that says which backends this build has and how to get the others.

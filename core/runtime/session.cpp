@@ -15,8 +15,12 @@ namespace ingot {
 struct Session::Impl {
   ProgramPtr program;
   SessionOptions options;
+  std::unique_ptr<Queue> queue;
   std::array<std::shared_ptr<void>, kRegions> memory;
   std::size_t allocated = 0;
+  // Only where the device's memory is not the host's: what users write inputs to and read outputs from.
+  std::shared_ptr<void> host_inputs, host_outputs;
+  std::vector<std::size_t> output_offsets;  // in host_outputs, by position in the graph's outputs
 
   struct Bound {
     NodeId node;
@@ -30,6 +34,11 @@ struct Session::Impl {
   };
   std::vector<Copy> copies;
   bool prepared = false;
+  std::function<void()> work = [this] {
+    for (auto& b : schedule)
+      if (b.step) b.step->run();
+    finish();
+  };
   std::size_t guard_at = static_cast<std::size_t>(-1);  // schedule position that computes the guarded output
   ValueId guard;
 
@@ -48,17 +57,30 @@ struct Session::Impl {
     std::vector<void*> in, out;
     for (const ValueId v : node.inputs) in.push_back(address(v));
     for (const ValueId v : node.outputs) out.push_back(address(v));
-    return {n, step.bind({in, out, workspace, nullptr})};
+    return {n, step.bind({in, out, workspace, queue->stream()})};
   }
 
+  bool on_host() const { return backend().host_memory(); }
+
   void allocate() {
+    queue = backend().make_queue(program->target());
     for (int r = 0; r < kRegions; ++r) {
       const std::size_t bytes = program->region_bytes(static_cast<Region>(r));
       memory[static_cast<std::size_t>(r)] = backend().allocate(bytes);
       if (static_cast<Region>(r) == Region::Staging)
-        backend().zero(memory[static_cast<std::size_t>(r)].get(), bytes);
+        queue->fill(memory[static_cast<std::size_t>(r)].get(), std::byte{0}, bytes);
       allocated += bytes;
     }
+    if (on_host()) return;
+    const std::size_t staging = program->region_bytes(Region::Staging);
+    host_inputs = backend().allocate_host(staging);
+    std::memset(host_inputs.get(), 0, staging);
+    std::size_t bytes = 0;
+    for (const Output& o : graph().outputs()) {
+      output_offsets.push_back(bytes);
+      bytes += (graph().type(o.value).bytes() + 63) / 64 * 64;
+    }
+    host_outputs = backend().allocate_host(bytes);
   }
 
   void bind_all() {
@@ -73,25 +95,72 @@ struct Session::Impl {
       copies.push_back({address(u.state), address(u.value), graph().type(u.state).bytes()});
   }
 
-  Tensor view(ValueId v) const { return Tensor(graph().type(v), address(v), nullptr); }
+  // Memory that the host may use: the value's own, or an input's host copy.
+  Tensor view(ValueId v) const {
+    if (on_host()) return Tensor(graph().type(v), address(v), nullptr);
+    const Place p = program->place(v);
+    if (p.region != Region::Staging)
+      throw UsageError(cat("internal: '", graph().value(v).name, "' is not in the host's memory"));
+    return Tensor(graph().type(v), static_cast<std::byte*>(host_inputs.get()) + p.offset, nullptr);
+  }
 
-  void begin() {
-    backend().begin_run(program->target());
+  // The value's content, for looking at: its memory, or a copy of it.
+  Tensor peek(ValueId v) const {
+    if (on_host() || program->place(v).region == Region::Staging) return view(v);
+    Tensor copy(graph().type(v));
+    queue->copy_out(copy.raw(), address(v), copy.bytes());
+    return copy;
+  }
+
+  // Replaces the value's content by `source` of the same shape.
+  void poke(ValueId v, const Tensor& source) const {
+    if (on_host()) {
+      const Tensor target = view(v);
+      if (target.type().layout.is_blocked())
+        queue->fill(target.raw(), std::byte{0}, target.bytes());  // padding
+      target.copy_from(source);
+      return;
+    }
+    const Tensor copy = Tensor::zeros(graph().type(v));
+    copy.copy_from(source);
+    queue->copy_in(address(v), copy.raw(), copy.bytes());
+    queue->wait();  // `copy` goes away
+  }
+
+  Tensor output(std::size_t k) const {
+    const ValueId v = graph().outputs()[k].value;
+    if (on_host()) return view(v);
+    Tensor host(graph().type(v), static_cast<std::byte*>(host_outputs.get()) + output_offsets[k], nullptr);
+    queue->copy_out(host.raw(), address(v), host.bytes());
+    return host;
+  }
+
+  // Before the first run and whenever states changed: what depends on states that never change in a run.
+  void prepare_once() {
     if (prepared) return;
     for (auto& b : prepare)
       if (b.step) b.step->run();
     prepared = true;
   }
 
+  void begin() {
+    queue->begin();
+    if (!on_host()) {
+      queue->copy_in(memory[static_cast<std::size_t>(Region::Staging)].get(), host_inputs.get(),
+                     program->region_bytes(Region::Staging));
+    }
+    prepare_once();
+  }
+
   void finish() {
-    for (const Copy& c : copies) std::memcpy(c.to, c.from, c.bytes);
+    for (const Copy& c : copies) queue->copy(c.to, c.from, c.bytes);
   }
 
   // Blocks whose last reader was step `at` are filled with NaN bytes.
   void poison_after(std::size_t at) const {
     std::byte* const arena = static_cast<std::byte*>(memory[static_cast<std::size_t>(Region::Arena)].get());
     for (const Block& b : program->blocks())
-      if (b.last == static_cast<std::int32_t>(at)) std::memset(arena + b.offset, 0xff, b.bytes);
+      if (b.last == static_cast<std::int32_t>(at)) queue->fill(arena + b.offset, std::byte{0xff}, b.bytes);
   }
 
   void run_plain() {
@@ -100,6 +169,13 @@ struct Session::Impl {
       for (const ValueId v : graph().inputs())
         if (!all_finite(v)) check_inputs();
     begin();
+    if (!on_host()) {
+      // The whole run is one piece of work; what it did to the guarded output is seen afterwards.
+      queue->replay(work);
+      queue->wait_for_copies();  // the caller may fill the inputs for the next run while this one goes on
+      if (guard.valid() && range(guard).bad()) explain_bad_guard();
+      return;
+    }
     for (std::size_t i = 0; i < schedule.size(); ++i) {
       if (schedule[i].step) schedule[i].step->run();
       if (i == guard_at && range(guard).bad()) explain_bad_guard();
@@ -138,6 +214,7 @@ struct Session::Impl {
       if (options.poison) poison_after(i);
     }
     finish();
+    queue->wait_for_copies();
   }
 
   struct Range {
@@ -148,8 +225,8 @@ struct Session::Impl {
 
   Range range(ValueId v) const {
     Range r;
-    const Tensor t = view(v);
-    if (!is_floating(t.dtype())) return r;
+    if (!is_floating(graph().type(v).dtype)) return r;
+    const Tensor t = peek(v);
     visit_dtype(t.dtype(), [&]<class T>() {
       for (const T& e : t.values<T>()) {
         const double d = to_double(e);
@@ -178,8 +255,8 @@ struct Session::Impl {
 
   // Fast enough for every step: for f32 one look at the exponents, without a branch per element.
   bool all_finite(ValueId v) const {
-    const Tensor t = view(v);
-    if (t.dtype() != DType::F32) return !range(v).bad();
+    if (graph().type(v).dtype != DType::F32) return !range(v).bad();
+    const Tensor t = peek(v);
     constexpr std::uint32_t kExponent = 0x7f800000u;
     std::uint32_t bad = 0;
     for (const float e : t.values<float>())
@@ -265,10 +342,11 @@ bool Session::has_output(std::string_view name) const {
 }
 
 Tensor Session::output(std::string_view name) const {
-  const ValueId v = impl_->graph().find_output(name);
-  if (v.valid()) return impl_->view(v);
+  const auto& outputs = impl_->graph().outputs();
+  for (std::size_t k = 0; k < outputs.size(); ++k)
+    if (outputs[k].name == name) return impl_->output(k);
   std::vector<std::string> names;
-  for (const Output& o : impl_->graph().outputs()) names.push_back(o.name);
+  for (const Output& o : outputs) names.push_back(o.name);
   throw UsageError(
       cat("the program has no output '", name, "'; it has: ", names.empty() ? "none" : join(names)));
 }
@@ -296,6 +374,7 @@ std::vector<StepTiming> Session::run_timed() {
   auto before = Clock::now();
   for (auto& b : impl_->schedule) {
     if (b.step) b.step->run();
+    impl_->queue->wait();
     const auto now = Clock::now();
     out.push_back({b.node, std::chrono::duration<double, std::milli>(now - before).count()});
     before = now;
@@ -305,19 +384,19 @@ std::vector<StepTiming> Session::run_timed() {
 }
 
 Tensor Session::state(std::string_view name) const {
-  const Tensor view = impl_->view(impl_->find_state(name));
-  Tensor out = Tensor::zeros({view.dtype(), view.shape()});
-  out.copy_from(view);
+  const Tensor now = impl_->peek(impl_->find_state(name));
+  Tensor out = Tensor::zeros({now.dtype(), now.shape()});
+  out.copy_from(now);
   return out;
 }
 
 void Session::set_state(std::string_view name, const Tensor& value) {
-  const Tensor view = impl_->view(impl_->find_state(name));
-  if (value.shape() != view.shape())
+  const ValueId v = impl_->find_state(name);
+  const Shape& shape = impl_->graph().type(v).shape;
+  if (value.shape() != shape)
     throw ShapeError(
-        cat("state '", name, "' expects ", to_string(view.shape()), ", got ", to_string(value.shape())));
-  if (view.type().layout.is_blocked()) impl_->backend().zero(view.raw(), view.bytes());  // padding
-  view.copy_from(value);
+        cat("state '", name, "' expects ", to_string(shape), ", got ", to_string(value.shape())));
+  impl_->poke(v, value);
   impl_->prepared = false;
 }
 
@@ -339,12 +418,8 @@ std::size_t Session::copy_states_from(const Session& other) {
   for (const State& s : impl_->graph().states()) {
     const State* from = other.impl_->graph().find_state(s.name);
     if (from == nullptr) continue;
-    const Tensor source = other.impl_->view(from->value);
-    const Tensor target = impl_->view(s.value);
-    if (source.shape() != target.shape()) continue;
-    if (target.type().layout.is_blocked() && source.type() != target.type())
-      impl_->backend().zero(target.raw(), target.bytes());
-    target.copy_from(source);
+    if (other.impl_->graph().type(from->value).shape != impl_->graph().type(s.value).shape) continue;
+    impl_->poke(s.value, other.impl_->peek(from->value));
     ++copied;
   }
   impl_->prepared = false;

@@ -93,7 +93,7 @@ inline Lowered run_lowered(std::string_view name, const Attrs& attrs, const std:
   if (step->is_view) out_ptr[0] = in_ptr[0];
   const auto workspace = cpu.allocate(step->workspace_bytes);
   std::fill_n(static_cast<std::byte*>(workspace.get()), step->workspace_bytes, std::byte{0x7f});
-  cpu.begin_run(target);
+  cpu.make_queue(target)->begin();
   step->bind({in_ptr, out_ptr, workspace.get(), nullptr})->run();
   if (step->is_view) return r;
   for (const Tensor& t : out) {

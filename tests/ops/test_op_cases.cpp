@@ -268,7 +268,7 @@ void check_lowering(const OpCase& c, Graph g, bool states_free, const std::vecto
   const auto workspace = cpu.allocate(step->workspace_bytes);
   if (step->workspace_bytes != 0) std::memset(workspace.get(), 0xff, step->workspace_bytes);
   const auto bound = step->bind({read, written, workspace.get()});
-  cpu.begin_run(target);
+  cpu.make_queue(target)->begin();
   bound->run();
   if (step->is_view && !operands.empty()) results[0] = Tensor(results[0].type(), operands[0].raw(), nullptr);
   for (std::size_t k = 0; k < results.size(); ++k)
