@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/base/error.h"
+#include "core/base/philox.h"
 
 namespace ingot {
 
@@ -36,9 +37,14 @@ class Placer {
       }
       alive.push_back(i);
     }
+    for (const auto& c : conflicts_) work_ += 1 + c.size();
   }
 
   const std::vector<std::size_t>& sizes() const { return sizes_; }
+  // Blocks and pairs of blocks that one call of place() looks at.
+  std::size_t work() const { return work_; }
+  // The blocks alive together with block i.
+  const std::vector<std::uint32_t>& beside(std::uint32_t i) const { return conflicts_[i]; }
 
   // Places in the given order, best fit. Stops early, returning max, once the height passes `give_up`.
   std::size_t place(std::span<const std::uint32_t> order, std::vector<std::size_t>& offsets,
@@ -71,6 +77,7 @@ class Placer {
   std::vector<std::size_t> sizes_;
   std::vector<std::vector<std::uint32_t>> conflicts_;
   std::vector<std::pair<std::size_t, std::size_t>> busy_;
+  std::size_t work_ = 0;
 };
 
 }  // namespace
@@ -149,6 +156,37 @@ MemoryPlan plan_memory(std::span<const PlanItem> items, std::size_t alignment) {
       if ((better = attempt())) break;
     }
     if (!better) break;
+  }
+
+  // Greedy orders get stuck when two large blocks, neither at the top, lie the wrong way round. A walk gets
+  // out: a block at the top, or one that is alive beside it, moves to a random earlier place in the order,
+  // and steps sideways are taken too. Seeded, and bounded by work and not by time, so that equal inputs give
+  // equal plans.
+  constexpr std::uint64_t kSeed = 124;
+  constexpr std::size_t kBudget = 4'000'000, kCloseEnough = 1000;
+  const auto good = [&] { return best - plan.max_live_bytes <= plan.max_live_bytes / kCloseEnough; };
+  std::vector<std::uint32_t> current = best_order;
+  std::size_t current_height = best;
+  std::vector<std::size_t> current_offsets = plan.offsets;
+  for (std::size_t round = 0; round * placer.work() < kBudget && !good(); ++round) {
+    const Philox4 random = philox4x32(kSeed, round, 0);
+    std::vector<std::uint32_t> top;
+    for (const std::uint32_t i : current)
+      if (current_offsets[i] + sizes[i] == current_height) top.push_back(i);
+    std::uint32_t moved = top[random.v[0] % top.size()];
+    const auto& beside = placer.beside(moved);
+    if (random.v[1] % 2 == 0 && !beside.empty()) moved = beside[random.v[2] % beside.size()];
+    order = current;
+    const auto from = std::find(order.begin(), order.end(), moved);
+    std::rotate(order.begin() + random.v[3] % (from - order.begin() + 1), from, from + 1);
+    const std::size_t height = placer.place(order, offsets, current_height + 1);
+    if (height > current_height) continue;
+    current = order;
+    current_height = height;
+    current_offsets = offsets;
+    if (height >= best) continue;
+    best = height;
+    for (const std::uint32_t i : used) plan.offsets[i] = offsets[i];
   }
   plan.arena_bytes = best;
   return plan;

@@ -4,8 +4,9 @@
 // A pure function of sizes and lifetimes. Blocks are placed largest first into the smallest gap that fits
 // (greedy by size: Pisarchyk, Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv
 // 2001.03288). When the result is above the lower bound, other orders are tried, then the blocks that stick
-// out at the top are moved forward in the order, for a bounded number of rounds. The best arrangement wins;
-// equal inputs give equal plans.
+// out at the top are moved forward in the order, then a seeded walk moves them and what lies beside them,
+// sideways steps included; both are bounded by the work they do. The best arrangement wins; equal inputs give
+// equal plans.
 //
 //   std::vector<PlanItem> items{{32, 0, 1}, {28, 1, 4}};
 //   MemoryPlan plan = plan_memory(items, 1);

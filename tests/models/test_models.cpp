@@ -47,17 +47,18 @@ TEST(Models, KeysAreTorchvisions) {
 
 TEST(Models, ArenaIsAtMostOnePercentAboveTheLowerBound) {
   for (const ModelInfo& m : models())
-    for (const bool train : {true, false}) {
-      ModelOptions small;
-      if (m.image_size > 64) small.image_size = 64;
-      const auto net = make_model(m.name, small);
-      const TensorType input{DType::F32, model_input(m.name, 4, small)};
-      const Graph g = train ? training_graph(*net, input, *sgd({.lr = 0.1, .momentum = 0.9}))
-                            : inference_graph(*net, input);
-      const MemoryReport r = compile(g, {.target = Target::cpu(2)})->report();
-      EXPECT_LE(static_cast<double>(r.arena_bytes), 1.01 * static_cast<double>(r.max_live_bytes))
-          << m.name << (train ? " training" : " inference");
-    }
+    for (const bool train : {true, false})
+      for (const std::int64_t batch : {1, 4, 7, 16, 20, 64}) {
+        ModelOptions small;
+        if (m.image_size > 64) small.image_size = 64;
+        const auto net = make_model(m.name, small);
+        const TensorType input{DType::F32, model_input(m.name, batch, small)};
+        const Graph g = train ? training_graph(*net, input, *sgd({.lr = 0.1, .momentum = 0.9}))
+                              : inference_graph(*net, input);
+        const MemoryReport r = compile(g, {.target = Target::cpu(2)})->report();
+        EXPECT_LE(static_cast<double>(r.arena_bytes), 1.01 * static_cast<double>(r.max_live_bytes))
+            << m.name << (train ? " training" : " inference") << ", batch " << batch;
+      }
 }
 
 TEST(Models, UnknownModelListsThoseThereAre) {

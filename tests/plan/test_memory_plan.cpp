@@ -17,6 +17,21 @@ TEST(MemoryPlan, PublishedExampleNeeds124Bytes) {
   EXPECT_EQ(plan.peak_step, 5);
 }
 
+// A LeNet-5 training step of 16 images, its 31 values and 10 largest workspaces: every greedy order, improved
+// from the top, ends 4.9 % above the bound.
+TEST(MemoryPlan, GetsOutOfWhatGreedyOrdersEndIn) {
+  const std::vector<PlanItem> items{
+      {301056, 0, 51},  {75264, 1, 46},  {18816, 1, 48},  {102400, 2, 47}, {25600, 3, 4},    {6400, 3, 43},
+      {25600, 4, 38},   {7680, 6, 39},   {5376, 7, 34},   {640, 8, 54},    {16, 9, 10},      {64, 10, 25},
+      {64, 11, 16},     {64, 11, 26},    {16, 13, 14},    {64, 14, 15},    {4, 15, 24},      {4, 16, 54},
+      {128, 18, 19},    {16, 19, 20},    {64, 20, 21},    {4, 21, 54},     {64, 24, 26},     {640, 26, 29},
+      {5376, 27, 31},   {7680, 32, 36},  {25600, 37, 42}, {25600, 42, 43}, {102400, 43, 44}, {75264, 45, 48},
+      {301056, 48, 49}, {9856, 0, 0},    {12288, 2, 2},   {206080, 6, 6},  {66816, 7, 7},    {50432, 8, 8},
+      {16384, 13, 13},  {10240, 31, 31}, {10240, 44, 44}, {55680, 45, 45}, {17984, 46, 46}};
+  const MemoryPlan plan = plan_memory(items);
+  EXPECT_LE(plan.arena_bytes, plan.max_live_bytes + plan.max_live_bytes / 1000);
+}
+
 TEST(MemoryPlan, EmptyAndZeroSizedBlocksNeedNothing) {
   EXPECT_EQ(plan_memory({}).arena_bytes, 0u);
   const std::vector<PlanItem> items{{0, 0, 3}, {0, 1, 2}};
