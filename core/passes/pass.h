@@ -54,5 +54,6 @@ Graph fold_batch_norm(const Graph& graph, PassContext& context);
 Graph fuse_epilogues(const Graph& graph, PassContext& context);
 Graph fuse_elementwise(const Graph& graph, PassContext& context);
 Graph assign_layouts(const Graph& graph, PassContext& context);
+Graph recompute_cheap_values(const Graph& graph, PassContext& context);
 
 }  // namespace ingot

@@ -34,6 +34,8 @@ constexpr std::array kPipeline = {
     // Reorders of one value for several readers merge.
     Pass{"cse-after-layout", eliminate_common_subexpressions},
     Pass{"dce-after-layout", eliminate_dead_code, true},
+    // Last: it weighs the final lifetimes, and CSE would merge again what it repeats.
+    Pass{"recompute", recompute_cheap_values},
 };
 
 }  // namespace

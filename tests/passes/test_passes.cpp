@@ -303,6 +303,57 @@ update %v = %nv
   EXPECT_EQ(count["batch_norm_grad"], 1);
 }
 
+// Two layers whose activations the backward pass reads: their pre-activations are kept anyway.
+constexpr const char* kTwoActivations = R"(
+%x = input "x" : f32[8, 64]
+%w = state "w" : f32[64, 64] parameter uniform(-0.5, 0.5)
+%h = matmul(%x, %w) : f32[8, 64]
+%a = gelu(%h) : f32[8, 64]  # act1
+%i = matmul(%a, %w) : f32[8, 64]
+%b = gelu(%i) : f32[8, 64]  # act2
+%y = reduce_sum(%b) {axes=[0, 1]} : f32[]
+%t = mul(%b, %i) : f32[8, 64]  # grad/act2
+%s = mul(%t, %a) : f32[8, 64]  # grad/matmul
+%u = mul(%s, %h) : f32[8, 64]  # grad/act1
+output "y" = %y
+output "u" = %u
+)";
+
+TEST(Recompute, RepeatsAnActivationThatMakesThePeak) {
+  const std::string after = run(recompute_cheap_values, kTwoActivations);
+  EXPECT_EQ(after, canonical(R"(
+%x = input "x" : f32[8, 64]
+%w = state "w" : f32[64, 64] parameter uniform(-0.5, 0.5)
+%h = matmul(%x, %w) : f32[8, 64]
+%a = gelu(%h) : f32[8, 64]
+%i = matmul(%a, %w) : f32[8, 64]
+%b = gelu(%i) : f32[8, 64]
+%y = reduce_sum(%b) {axes=[0, 1]} : f32[]
+%t = mul(%b, %i) : f32[8, 64]
+%c = gelu(%h) : f32[8, 64]
+%s = mul(%t, %c) : f32[8, 64]
+%u = mul(%s, %h) : f32[8, 64]
+output "y" = %y
+output "u" = %u
+)"));
+}
+
+// Here nothing else keeps the operand: repeating would keep it instead of the result.
+TEST(Recompute, LeavesWhatWouldKeepItsOperandAlive) {
+  std::string text = kTwoActivations;
+  const std::string kept = "%u = mul(%s, %h)";
+  text.replace(text.find(kept), kept.size(), "%u = mul(%s, %s)");
+  EXPECT_EQ(run(recompute_cheap_values, text), canonical(text));
+}
+
+// A forward node may read early and late; only the backward pass trades time for memory.
+TEST(Recompute, LeavesForwardReadersAlone) {
+  std::string text = kTwoActivations;
+  const std::string backward = "# grad/matmul";
+  text.replace(text.find(backward), backward.size(), "# matmul");
+  EXPECT_EQ(run(recompute_cheap_values, text), canonical(text));
+}
+
 TEST(Pipeline, RefusesToSkipWhatDoesNotExist) {
   PassContext c;
   c.skip = {"no-such-pass"};
