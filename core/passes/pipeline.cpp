@@ -2,8 +2,8 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
+#include "core/base/file.h"
 #include "core/op/text.h"
 #include "core/op/verify.h"
 #include "core/passes/pass.h"
@@ -57,13 +57,14 @@ Graph run_pipeline(const Graph& graph, PassContext& context) {
   }
   auto dump = [&, number = 0](std::string_view name, const Graph& g) mutable {
     if (context.dump_dir.empty()) return;
-    std::filesystem::create_directories(context.dump_dir);
+    std::error_code failed;
+    std::filesystem::create_directories(context.dump_dir, failed);
+    if (failed)
+      throw Error(cat("cannot create the folder '", context.dump_dir,
+                      "' for the graph's text after each pass: ", failed.message()));
     char prefix[8];
     std::snprintf(prefix, sizeof prefix, "%02d-", number++);
-    const std::string path = cat(context.dump_dir, "/", prefix, name, ".txt");
-    std::ofstream file(path);
-    file << print_graph(g);
-    if (!file.flush()) throw FormatError(cat("cannot write '", path, "'"));
+    write_file(cat(context.dump_dir, "/", prefix, name, ".txt"), print_graph(g));
   };
   verify(graph);
   dump("input", graph);
