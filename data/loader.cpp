@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "core/base/error.h"
@@ -132,8 +133,13 @@ struct DataLoader::Impl {
   void start() {
     const BlockSignals block;  // inherited by the new threads
     // A worker that comes late must not allocate then.
-    for (int i = 0; i < options.workers; ++i)
-      threads.emplace_back([this, scratch = make_scratch()]() mutable { work(scratch); });
+    try {
+      for (int i = 0; i < options.workers; ++i)
+        threads.emplace_back([this, scratch = make_scratch()]() mutable { work(scratch); });
+    } catch (const std::system_error& e) {  // those that run are joined by the destructor
+      throw DeviceError(cat("cannot start ", options.workers, " loader workers, ", threads.size(),
+                            " are running: ", e.what(), "; use fewer"));
+    }
   }
 
   Slot& slot_of(std::uint64_t sequence) { return slots[sequence % slots.size()]; }

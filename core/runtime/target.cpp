@@ -37,6 +37,10 @@ std::string processor_name() {
 Target Target::cpu(int threads) {
   if (threads < 0)
     throw UsageError(cat("threads expects 0 (one per core) or a positive number, got ", threads));
+  constexpr int kMost = 1024;  // OpenMP keeps a team on the stack of the thread that starts it
+  if (threads > kMost)
+    throw UsageError(cat("threads expects at most ", kMost, ", got ", threads, "; this process may use ",
+                         usable_cores(), " cores, and more threads than cores make it slower"));
   Target t;
   t.backend = "cpu";
   t.threads = threads == 0 ? usable_cores() : threads;
