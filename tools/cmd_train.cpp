@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/file.h"
 #include "io/checkpoint.h"
@@ -168,12 +169,14 @@ int run_train(TrainArguments& a) {
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
     // Last, so that it saves what the callbacks before it have seen.
     fit.callbacks.push_back(std::make_shared<ModelCheckpoint>(last, a.checkpoint_every));
+  std::optional<FolderLock> ours;
     fit.callbacks.push_back(std::make_shared<SaveOnStop>(last));
     fit.callbacks.push_back(std::make_shared<RunConfig>(config, a.out, a.checkpoint_every));
   } else if (a.patience > 0) {
     fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
   }
 
+    ours.emplace(a.out);
   running = &trainer;
   std::signal(SIGINT, stop_on_signal);
   std::signal(SIGTERM, stop_on_signal);

@@ -155,6 +155,20 @@ void AtomicFile::commit() {
     throw Error(cat("'", path_, "' is written, but flushing its directory failed: ", reason(errno)));
 }
 
+FolderLock::FolderLock(const std::string& path)
+    : fd_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd_ < 0) throw Error(cat("cannot open the folder '", path, "': ", reason(errno)));
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(fd_);
+    throw Error(
+        cat("another process is writing into the folder '", path, "'; wait for it, or choose another"));
+  }
+}
+
+FolderLock::~FolderLock() {
+  ::close(fd_);
+}
+
 void write_file(const std::string& path, std::string_view content) {
   AtomicFile file(path);
   file.write(content);

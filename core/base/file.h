@@ -64,6 +64,20 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+// Keeps a folder for one process (and one object in it) as long as it lives: two runs that write the same
+// files in turn would each be whole and together be neither. The kernel releases it when the process dies; no
+// file is left. Throws Error when another one holds it; a file system without locks gives none.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& path);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
 // Replaces the file's content in one step.
 void write_file(const std::string& path, std::string_view content);
 std::string read_file(const std::string& path);

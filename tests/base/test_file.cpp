@@ -55,6 +55,17 @@ TEST(AtomicFile, ReplacesOnlyOnCommit) {
   EXPECT_THROW(file.write("more"), UsageError);
 }
 
+TEST(FolderLock, HoldsAFolderForOneOwner) {
+  const TempDir dir;
+  {
+    const FolderLock first(dir.path());
+    EXPECT_THROW(FolderLock(dir.path()), Error);
+  }
+  const FolderLock again(dir.path());
+  EXPECT_EQ(entries(dir), 0u) << "no file is left";
+  EXPECT_THROW(FolderLock(dir / "nowhere"), Error);
+}
+
 TEST(AtomicFile, ReusesWhatAKilledWriterLeft) {
   const TempDir dir;
   write_raw(dir / "a.txt.tmp", std::string(1000, 'x'));
