@@ -36,6 +36,10 @@ bool should_rise(const std::string& monitor) {
   return monitor.find("accuracy") != std::string::npos || monitor.find("f1") != std::string::npos;
 }
 
+std::string file_name(const std::string& path) {
+  return path.substr(path.find_last_of('/') + 1);
+}
+
 // Infinity survives JSON as null.
 std::string number_text(double v) {
   return printf_string("%.17g", v);
@@ -105,6 +109,10 @@ ModelCheckpoint::ModelCheckpoint(std::string path, std::int64_t every_steps, boo
       monitor_(std::move(monitor)),
       best_value_(should_rise(monitor_) ? -kInfinity : kInfinity) {}
 
+std::string ModelCheckpoint::name() const {
+  return "checkpoint:" + file_name(path_);
+}
+
 void ModelCheckpoint::on_batch_end(Trainer& t, std::int64_t step, const Logs&) {
   if (every_steps_ > 0 && step % every_steps_ == 0) t.save_checkpoint(path_);
 }
@@ -133,6 +141,11 @@ EarlyStopping::EarlyStopping(std::string monitor, std::int64_t patience, double 
   if (patience < 1) throw UsageError(cat("EarlyStopping: patience must be at least 1, got ", patience));
 }
 
+// A run that was killed after its last epoch and before it could say so has nothing left to train.
+void EarlyStopping::on_train_begin(Trainer& t) {
+  if (bad_epochs_ >= patience_) t.stop();
+}
+
 void EarlyStopping::on_epoch_end(Trainer& t, std::int64_t, const Logs& logs) {
   const double v = value_of(logs, monitor_, "EarlyStopping");
   if (should_rise(monitor_) ? v > best_ + min_delta_ : v < best_ - min_delta_) {
@@ -153,6 +166,10 @@ void EarlyStopping::restore(const std::string& state) {
   bad_epochs_ = std::strtoll(end, nullptr, 10);
 }
 
+std::string CsvLogger::name() const {
+  return "csv:" + file_name(path_);
+}
+
 void CsvLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {
   if (text_.empty()) {
     text_ = "epoch";
@@ -163,6 +180,10 @@ void CsvLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {
   for (const auto& [_, v] : logs) text_ += cat(",", printf_string("%.9g", v));
   text_ += "\n";
   write_file(path_, text_);
+}
+
+std::string JsonLinesLogger::name() const {
+  return "jsonl:" + file_name(path_);
 }
 
 void JsonLinesLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {

@@ -1,4 +1,5 @@
-// The callbacks that come with the library.
+// The callbacks that come with the library. Those that write a file are known to a checkpoint by the file's
+// name without its folder: a run goes on wherever its folder lies, and however --out spells it.
 //
 //   trainer.fit(data, {.epochs = 5,
 //                      .callbacks = {std::make_shared<ProgressLine>(),
@@ -38,7 +39,7 @@ class ModelCheckpoint final : public Callback {
  public:
   explicit ModelCheckpoint(std::string path, std::int64_t every_steps = 0, bool best = false,
                            std::string monitor = "val_loss");
-  std::string name() const override { return "checkpoint:" + path_; }
+  std::string name() const override;
   void on_batch_end(Trainer&, std::int64_t step, const Logs& logs) override;
   void on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) override;
   std::string state() const override;
@@ -58,6 +59,7 @@ class EarlyStopping final : public Callback {
  public:
   explicit EarlyStopping(std::string monitor = "val_loss", std::int64_t patience = 3, double min_delta = 0.0);
   std::string name() const override { return "early-stopping:" + monitor_; }
+  void on_train_begin(Trainer&) override;
   void on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) override;
   std::string state() const override;
   void restore(const std::string& state) override;
@@ -73,7 +75,7 @@ class EarlyStopping final : public Callback {
 class CsvLogger final : public Callback {
  public:
   explicit CsvLogger(std::string path) : path_(std::move(path)) {}
-  std::string name() const override { return "csv:" + path_; }
+  std::string name() const override;
   void on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) override;
   std::string state() const override { return text_; }
   void restore(const std::string& state) override { text_ = state; }
@@ -86,7 +88,7 @@ class CsvLogger final : public Callback {
 class JsonLinesLogger final : public Callback {
  public:
   explicit JsonLinesLogger(std::string path) : path_(std::move(path)) {}
-  std::string name() const override { return "jsonl:" + path_; }
+  std::string name() const override;
   void on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) override;
   std::string state() const override { return text_; }
   void restore(const std::string& state) override { text_ = state; }
