@@ -80,15 +80,19 @@ class RunConfig final : public Callback {
   }
   void on_epoch_end(Trainer&, std::int64_t, const Logs&) override { write(); }
   void on_train_end(Trainer&, const Logs&) override { write(); }
-  std::string state() const override { return config_.dump(); }
+  std::string state() const override { return text(-1); }
   void restore(const std::string& state) override {
-    require_same_config(config_, nlohmann::ordered_json::parse(state), out_);
+    require_same_config(nlohmann::ordered_json::parse(text(-1)), nlohmann::ordered_json::parse(state), out_);
   }
 
  private:
   void write() {
-    if (!written_) write_file(out_ + "/config.json", config_.dump(2) + "\n");
+    if (!written_) write_file(out_ + "/config.json", text(2) + "\n");
     written_ = true;
+  // A folder's name need not be UTF-8; the text must.
+  std::string text(int indent) const {
+    return config_.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
   }
 
   nlohmann::ordered_json config_;

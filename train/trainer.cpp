@@ -417,7 +417,8 @@ void Trainer::save_checkpoint(const std::string& path) {
   if (!t.train) throw UsageError("save_checkpoint: nothing was trained yet");
   t.require_finite(path);
   Metadata metadata = t.identity();
-  metadata["state"] = t.describe().dump();
+  // Callbacks may hold file names, which need not be UTF-8.
+  metadata["state"] = t.describe().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const auto states = t.train->states();
   ingot::save_checkpoint(path, {{states.begin(), states.end()}, metadata});
 }
