@@ -27,9 +27,10 @@ struct CheckpointArguments {
     app.add_option("checkpoint", checkpoint, "A file that `ingot train` wrote (last or weights .safetensors)")
         ->required();
     app.add_option("--model", model, "The model, where the file does not name it");
-    app.add_option("--batch-size", batch_size, "Images computed at once")->capture_default_str();
-    app.add_option("--mean", mean,
-                   "Per-channel mean of the normalisation (default: of the data's training part)");
+    app.add_option("--batch-size", batch_size, "Images computed at once")
+        ->capture_default_str()
+        ->check(at_least(1));
+    app.add_option("--mean", mean, "Per-channel mean of the normalisation (default: what the file says)");
     app.add_option("--stddev", stddev, "Per-channel standard deviation, with --mean");
     app.add_flag("--json", json, "Print one JSON object");
   }
@@ -88,7 +89,10 @@ int run_eval(const CheckpointArguments& a) {
   o.batch_size = a.batch_size;
   o.augment.mean = a.mean;
   o.augment.stddev = a.stddev;
-  if (a.mean.empty()) {
+  if (a.mean.empty() && trainer->normalisation()) {
+    o.augment.mean = trainer->normalisation()->mean;
+    o.augment.stddev = trainer->normalisation()->stddev;
+  } else if (a.mean.empty()) {
     const ChannelStats stats = channel_stats(*open_dataset(a.data, Split::Train));
     o.augment.mean = stats.mean;
     o.augment.stddev = stats.stddev;
@@ -110,7 +114,7 @@ int run_eval(const CheckpointArguments& a) {
   return 0;
 }
 
-// Images of an .npy file, [N, C, H, W] or [N, H, W]; u8 scaled to [0, 1], then normalised.
+// Images of an .npy file, [N, C, H, W] or [N, H, W]; u8 scaled to [0, 1].
 Tensor read_images(const CheckpointArguments& a) {
   const Tensor raw = read_npy(a.images);
   Tensor x = raw.to(DType::F32).contiguous().clone();
@@ -118,6 +122,12 @@ Tensor read_images(const CheckpointArguments& a) {
   if (x.shape().rank() != 4)
     throw ShapeError(
         cat("'", a.images, "' must hold [N, C, H, W] or [N, H, W], it is ", to_string(raw.shape())));
+  if (raw.dtype() == DType::U8)
+    for (float& v : x.values<float>()) v *= 1.0f / 255.0f;
+  return x;
+}
+
+void normalise(const Tensor& x, const Normalisation& n) {
   const std::int64_t channels = x.shape()[1], plane = x.shape()[2] * x.shape()[3];
   if (a.mean.size() != a.stddev.size() ||
       (a.mean.size() > 1 && static_cast<std::int64_t>(a.mean.size()) != channels))
@@ -125,12 +135,8 @@ Tensor read_images(const CheckpointArguments& a) {
   float* const p = x.data<float>();
   const float scale = raw.dtype() == DType::U8 ? 1.0f / 255.0f : 1.0f;
   for (std::int64_t i = 0; i < x.numel(); ++i) {
-    float v = p[i] * scale;
-    if (!a.mean.empty()) {
-      const std::size_t c = a.mean.size() == 1 ? 0 : static_cast<std::size_t>(i / plane % channels);
-      v = (v - a.mean[c]) / a.stddev[c];
-    }
-    p[i] = v;
+    const std::size_t c = n.mean.size() == 1 ? 0 : static_cast<std::size_t>(i / plane % channels);
+    p[i] = (p[i] - n.mean[c]) / n.stddev[c];
   }
   return x;
 }
@@ -139,6 +145,8 @@ int run_predict(const CheckpointArguments& a) {
   const Tensor x = read_images(a);
   auto trainer = open_trainer(a, x.shape()[1], x.shape()[2], 0);
   const Tensor logits = trainer->predict(x, a.batch_size);
+  const bool told = !a.mean.empty() || !a.stddev.empty();
+  normalise(x, told ? Normalisation{a.mean, a.stddev} : trainer->normalisation().value_or(Normalisation{}));
   const std::int64_t classes = logits.shape()[1], k = std::min(a.top, classes);
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (std::int64_t row = 0; row < logits.shape()[0]; ++row) {
@@ -181,9 +189,8 @@ Action add_predict(CLI::App& app) {
   a->add_to(app);
   app.add_option("images", a->images, "An .npy file of images [N, C, H, W] or [N, H, W], u8 or f32")
       ->required();
-  app.add_option("--top", a->top, "How many classes to print")->capture_default_str();
-  app.footer(
-      "Example:\n  ingot predict runs/first/weights.safetensors images.npy --mean 0.286 --stddev 0.353");
+  app.add_option("--top", a->top, "How many classes to print")->capture_default_str()->check(at_least(1));
+  app.footer("Example:\n  ingot predict runs/first/weights.safetensors images.npy");
   return [a] { return run_predict(*a); };
 }
 

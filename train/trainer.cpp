@@ -63,6 +63,7 @@ struct Trainer::Impl {
   TensorType eval_type, infer_type;
   std::string loaded_from;
   TensorList loaded;  // states to start from, until a training session holds them
+  std::optional<Normalisation> normalisation;
   std::atomic<bool> stop{false};
   Progress progress;
 
@@ -211,7 +212,22 @@ struct Trainer::Impl {
   }
 
   Metadata identity() const {
-    return {{"model", options.model_name}, {"model_config", nlohmann::json(options.model_config).dump()}};
+    Metadata m{{"model", options.model_name}, {"model_config", nlohmann::json(options.model_config).dump()}};
+    if (normalisation)
+      m["normalisation"] =
+          nlohmann::json{{"mean", normalisation->mean}, {"stddev", normalisation->stddev}}.dump();
+    return m;
+  }
+
+  static std::optional<Normalisation> read_normalisation(const Metadata& metadata, const std::string& path) {
+    const auto it = metadata.find("normalisation");
+    if (it == metadata.end()) return {};
+    try {
+      const auto j = nlohmann::json::parse(it->second);
+      return Normalisation{j.at("mean").get<std::vector<float>>(), j.at("stddev").get<std::vector<float>>()};
+    } catch (const nlohmann::json::exception& e) {
+      throw FormatError(cat("'", path, "': the normalisation is damaged: ", e.what()));
+    }
   }
 
   Logs logs(Clock::time_point epoch_start, std::int64_t seen_before, double waited) const {
@@ -251,6 +267,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   loading.augment = options.augment;
   DataLoader loader(data, loading);
 
+  t.normalisation = Normalisation{options.augment.mean, options.augment.stddev};
   t.stop = false;
   t.sums = {};
   t.progress.epoch = 0;
@@ -403,6 +420,7 @@ void Trainer::save(const std::string& path) {
 void Trainer::load(const std::string& path) {
   const TensorFile c = load_weights(path);
   Impl& t = *impl_;
+  t.normalisation = Impl::read_normalisation(c.metadata, path);
   t.loaded.clear();
   for (const auto& [name, tensor] : c.tensors)
     if (!name.starts_with("optim/") && name != "generator") t.loaded.emplace_back(name, tensor);
@@ -421,6 +439,10 @@ void Trainer::save_checkpoint(const std::string& path) {
   metadata["state"] = t.describe().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const auto states = t.train->states();
   ingot::save_checkpoint(path, {{states.begin(), states.end()}, metadata});
+}
+
+const std::optional<Normalisation>& Trainer::normalisation() const {
+  return impl_->normalisation;
 }
 
 const Progress& Trainer::progress() const {

@@ -90,6 +90,12 @@ struct Progress {
   std::int64_t epochs = 0, steps_per_epoch = 0;
 };
 
+// What was done to the samples before the network saw them, per channel; empty: nothing. Part of what the
+// weights mean, so it is saved with them.
+struct Normalisation {
+  std::vector<float> mean{}, stddev{};
+};
+
 class Trainer {
  public:
   explicit Trainer(std::shared_ptr<Module> model, TrainerOptions options = {});
@@ -117,6 +123,9 @@ class Trainer {
   void load(const std::string& path);
   // Everything a run needs to go on: states, generator, loader position, callbacks.
   void save_checkpoint(const std::string& path);
+
+  // Of the last fit(), or of the file that was loaded; nothing when neither said.
+  const std::optional<Normalisation>& normalisation() const;
 
   const Progress& progress() const;
   const TrainerOptions& options() const;
