@@ -27,9 +27,11 @@ struct TrainArguments {
 };
 
 Trainer* running = nullptr;
+volatile std::sig_atomic_t interrupted = 0;
 
 // The first signal ends the run after the current step, with a checkpoint; a second one kills it as usual.
 extern "C" void stop_on_signal(int signal) {
+  interrupted = 1;
   if (running != nullptr) running->stop();
   std::signal(signal, SIG_DFL);
 }
@@ -188,7 +190,7 @@ int run_train(TrainArguments& a) {
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
   running = nullptr;
-  if (trainer.stopping() && a.patience == 0) {
+  if (interrupted != 0 && trainer.progress().epoch < a.epochs) {  // and not by early stopping
     std::fprintf(stderr, "ingot: stopped after step %lld%s\n",
                  static_cast<long long>(trainer.progress().step),
                  a.out.empty() ? "" : cat("; go on with --resume --out ", a.out).c_str());
