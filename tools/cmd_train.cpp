@@ -57,6 +57,7 @@ nlohmann::ordered_json config_of(const TrainArguments& a) {
   j["crop_padding"] = a.crop_padding;
   j["flip"] = !a.no_flip;
   j["seed"] = a.seed;
+  j["threads"] = a.device.target().threads;  // sums are divided among them
   return j;
 }
 
