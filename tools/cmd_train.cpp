@@ -125,6 +125,18 @@ int run_train(TrainArguments& a) {
     throw UsageError(
         cat("train needs images [channels, height, width], the data set has ", to_string(sample)));
   if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
+  if (train->size() == 0 || test->size() == 0)
+    throw UsageError(cat("'", a.data, "' holds ", train->size(), " training and ", test->size(),
+                         " test images; expected at least one of each"));
+  const auto require_of_data = [&](const char* option, std::int64_t given, std::int64_t found) {
+    if (given > 0 && given != found)
+      throw UsageError(cat(option, " ", given, ": the images of '", a.data, "' are ", to_string(sample),
+                           "; training takes their size, leave the option out"));
+  };
+  require_of_data("--channels", a.model.channels, sample[0]);
+  require_of_data("--image-size", a.model.image_size, sample[1]);
+  if (a.checkpoint_every > 0 && a.out.empty())
+    throw UsageError("--checkpoint-every needs --out, the folder for the checkpoints");
   ModelOptions mo = a.model.options();
   mo.in_channels = sample[0];
   mo.image_size = sample[1];
