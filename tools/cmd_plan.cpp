@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -36,6 +37,45 @@ nlohmann::ordered_json to_json(const Program& p, std::int64_t batch, const std::
   j["flops"] = p.flops();
   j["bytes_moved"] = p.bytes_moved();
   j["steps"] = p.schedule().size();
+  return j;
+}
+
+// A graph as data; values are numbered as in its text. With a program, each node has its kernel, and says
+// whether it runs at every step or once per session.
+nlohmann::ordered_json to_json(const Graph& g, const Program* program) {
+  using Json = nlohmann::ordered_json;
+  const auto place = [](const SourceLoc& loc) { return loc.known() ? Json(to_string(loc)) : Json(); };
+  const auto ids = [](const std::vector<ValueId>& values) {
+    Json list = Json::array();
+    for (const ValueId v : values) list.push_back(v.index);
+    return list;
+  };
+  Json j;
+  j["inputs"] = j["states"] = j["nodes"] = j["outputs"] = j["updates"] = Json::array();
+  for (const ValueId v : g.inputs())
+    j["inputs"].push_back({{"value", v.index}, {"name", g.value(v).name}, {"type", to_string(g.type(v))}});
+  for (const State& s : g.states())
+    j["states"].push_back({{"value", s.value.index}, {"name", s.name}, {"type", to_string(g.type(s.value))}});
+  for (std::uint32_t i = 0; i < g.nodes().size(); ++i) {
+    const Node& n = g.nodes()[i];
+    Json node = {{"op", n.op}, {"name", n.name}, {"line", place(n.loc)}};
+    node["attributes"] = Json::object();
+    for (const auto& f : n.attrs.fields())
+      node["attributes"][std::string(f.name)] = print_attr(f.value, {.elide_tensors_above = 64});
+    node["inputs"] = ids(n.inputs);
+    node["outputs"] = ids(n.outputs);
+    node["types"] = Json::array();
+    for (const ValueId v : n.outputs) node["types"].push_back(to_string(g.type(v)));
+    if (program != nullptr) {
+      const auto& once = program->prepare();
+      node["kernel"] = program->step({i}).is_view ? "view" : program->step({i}).kernel;
+      node["runs"] = std::find(once.begin(), once.end(), NodeId{i}) != once.end() ? "once" : "every step";
+    }
+    j["nodes"].push_back(std::move(node));
+  }
+  for (const Output& o : g.outputs()) j["outputs"].push_back({{"name", o.name}, {"value", o.value.index}});
+  for (const Update& u : g.updates())
+    j["updates"].push_back({{"state", u.state.index}, {"value", u.value.index}});
   return j;
 }
 
@@ -96,11 +136,17 @@ Action add_plan(CLI::App& app) {
 
 Action add_graph(CLI::App& app) {
   auto a = std::make_shared<ProgramArguments>();
-  auto compiled = std::make_shared<bool>(false);
+  auto compiled = std::make_shared<bool>(false), json = std::make_shared<bool>(false);
   a->add_to(app);
   app.add_flag("--compiled", *compiled, "After all passes, with the kernel that runs each node");
   app.footer("Example:\n  ingot graph lenet5 --mode infer --batch-size 1 --compiled");
-  return [a, compiled] {
+  return [a, compiled, json] {
+    if (*json) {
+      const ProgramPtr p = *compiled ? a->program(a->batch_size) : nullptr;
+      std::printf("%s\n", to_json(p ? p->graph() : a->graph(a->batch_size), p.get()).dump(2).c_str());
+      return 0;
+    }
+  app.add_flag("--json", *json, "Print one JSON object: inputs, states, nodes, outputs and updates");
     if (!*compiled) {
       std::printf("%s", print_graph(a->graph(a->batch_size)).c_str());
       return 0;
