@@ -136,7 +136,9 @@ Action add_bench(CLI::App& app) {
   a->add_to(app);
   app.add_flag("--json", a->json, "Print one JSON object");
   app.add_flag("--profile", a->profile, "Also time every node");
-  app.add_option("--seconds", a->seconds, "Measure for at least this long")->capture_default_str();
+  app.add_option("--seconds", a->seconds, "Measure for at least this long")
+      ->capture_default_str()
+      ->check(positive_number());
   app.add_option("--warmup", a->warmup_seconds, "Seconds of steps before measuring")->capture_default_str();
   app.footer("Example:\n  ingot bench resnet20 --batch-size 128 --mode train --threads 2 --json");
   return [a] { return run_bench(*a); };

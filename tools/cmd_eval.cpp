@@ -129,24 +129,25 @@ Tensor read_images(const CheckpointArguments& a) {
 
 void normalise(const Tensor& x, const Normalisation& n) {
   const std::int64_t channels = x.shape()[1], plane = x.shape()[2] * x.shape()[3];
-  if (a.mean.size() != a.stddev.size() ||
-      (a.mean.size() > 1 && static_cast<std::int64_t>(a.mean.size()) != channels))
+  if (n.mean.size() != n.stddev.size() ||
+      (n.mean.size() > 1 && static_cast<std::int64_t>(n.mean.size()) != channels))
     throw UsageError(cat("--mean and --stddev need one figure, or one per channel (", channels, ")"));
+  for (const float s : n.stddev)
+    if (!(s > 0.0f)) throw UsageError(cat("--stddev must be greater than 0, got ", s));
+  if (n.mean.empty()) return;
   float* const p = x.data<float>();
-  const float scale = raw.dtype() == DType::U8 ? 1.0f / 255.0f : 1.0f;
   for (std::int64_t i = 0; i < x.numel(); ++i) {
     const std::size_t c = n.mean.size() == 1 ? 0 : static_cast<std::size_t>(i / plane % channels);
     p[i] = (p[i] - n.mean[c]) / n.stddev[c];
   }
-  return x;
 }
 
 int run_predict(const CheckpointArguments& a) {
   const Tensor x = read_images(a);
   auto trainer = open_trainer(a, x.shape()[1], x.shape()[2], 0);
-  const Tensor logits = trainer->predict(x, a.batch_size);
   const bool told = !a.mean.empty() || !a.stddev.empty();
   normalise(x, told ? Normalisation{a.mean, a.stddev} : trainer->normalisation().value_or(Normalisation{}));
+  const Tensor logits = trainer->predict(x, a.batch_size);
   const std::int64_t classes = logits.shape()[1], k = std::min(a.top, classes);
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (std::int64_t row = 0; row < logits.shape()[0]; ++row) {

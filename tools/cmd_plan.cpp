@@ -125,7 +125,9 @@ Action add_plan(CLI::App& app) {
   auto a = std::make_shared<PlanArguments>();
   a->add_to(app);
   app.add_flag("--json", a->json, "Print one JSON object");
-  app.add_option("--top", a->top, "How many of the values alive at the peak to name")->capture_default_str();
+  app.add_option("--top", a->top, "How many of the values alive at the peak to name")
+      ->capture_default_str()
+      ->check(at_least(0));
   app.add_option("--svg", a->svg, "Draw the plan (offset against step) into this file");
   app.add_option("--fit", a->fit, "Find the largest batch that needs at most this much, e.g. 2GiB");
   app.footer(
@@ -139,6 +141,7 @@ Action add_graph(CLI::App& app) {
   auto compiled = std::make_shared<bool>(false), json = std::make_shared<bool>(false);
   a->add_to(app);
   app.add_flag("--compiled", *compiled, "After all passes, with the kernel that runs each node");
+  app.add_flag("--json", *json, "Print one JSON object: inputs, states, nodes, outputs and updates");
   app.footer("Example:\n  ingot graph lenet5 --mode infer --batch-size 1 --compiled");
   return [a, compiled, json] {
     if (*json) {
@@ -146,7 +149,6 @@ Action add_graph(CLI::App& app) {
       std::printf("%s\n", to_json(p ? p->graph() : a->graph(a->batch_size), p.get()).dump(2).c_str());
       return 0;
     }
-  app.add_flag("--json", *json, "Print one JSON object: inputs, states, nodes, outputs and updates");
     if (!*compiled) {
       std::printf("%s", print_graph(a->graph(a->batch_size)).c_str());
       return 0;

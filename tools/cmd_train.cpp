@@ -89,13 +89,13 @@ class RunConfig final : public Callback {
   }
 
  private:
-  void write() {
-    if (!written_) write_file(out_ + "/config.json", text(2) + "\n");
-    written_ = true;
   // A folder's name need not be UTF-8; the text must.
   std::string text(int indent) const {
     return config_.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
   }
+  void write() {
+    if (!written_) write_file(out_ + "/config.json", text(2) + "\n");
+    written_ = true;
   }
 
   nlohmann::ordered_json config_;
@@ -169,12 +169,14 @@ int run_train(TrainArguments& a) {
   fit.augment.stddev = stats.stddev;
   if (!a.json) fit.callbacks.push_back(std::make_shared<ProgressLine>());
   const std::string last = a.out + "/last.safetensors";
+  std::optional<FolderLock> ours;
   if (a.resume && a.out.empty())
     throw UsageError("--resume needs --out, the folder of the run to go on with");
   if (!a.out.empty()) {
     std::error_code failed;
     std::filesystem::create_directories(a.out, failed);
     if (failed) throw UsageError(cat("cannot create the folder '", a.out, "': ", failed.message()));
+    ours.emplace(a.out);
     if (a.resume && std::filesystem::exists(last))
       fit.resume = last;
     else if (a.resume)
@@ -188,14 +190,12 @@ int run_train(TrainArguments& a) {
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
     // Last, so that it saves what the callbacks before it have seen.
     fit.callbacks.push_back(std::make_shared<ModelCheckpoint>(last, a.checkpoint_every));
-  std::optional<FolderLock> ours;
     fit.callbacks.push_back(std::make_shared<SaveOnStop>(last));
     fit.callbacks.push_back(std::make_shared<RunConfig>(config, a.out, a.checkpoint_every));
   } else if (a.patience > 0) {
     fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
   }
 
-    ours.emplace(a.out);
   running = &trainer;
   std::signal(SIGINT, stop_on_signal);
   std::signal(SIGTERM, stop_on_signal);
@@ -240,18 +240,20 @@ Action add_train(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--epochs", a->epochs, "Passes over the training data")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--batch-size", a->batch_size, "Images in a step")->capture_default_str();
+      ->check(at_least(0));
+  app.add_option("--batch-size", a->batch_size, "Images in a step")
+      ->capture_default_str()
+      ->check(at_least(1));
   app.add_option("--optimizer", a->optimizer, "sgd (momentum 0.9), adam, adamw or rmsprop")
       ->capture_default_str();
   app.add_option("--lr", a->lr,
                  "Learning rate at its highest (default: 0.05 for sgd, 0.001 rmsprop, 0.002 others)")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app.add_option("--schedule", a->schedule, "constant, step, cosine or one-cycle, over the whole run")
       ->capture_default_str();
   app.add_option("--warmup", a->warmup, "Steps of linear warm-up before the schedule")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   app.add_option("--weight-decay", a->weight_decay, "L2 penalty, or decoupled decay for adamw")
       ->capture_default_str();
   app.add_option("--clip-norm", a->clip_norm, "Scale gradients to at most this 2-norm; 0 leaves them")
@@ -259,10 +261,12 @@ Action add_train(CLI::App& app) {
   app.add_option("--label-smoothing", a->label_smoothing, "Share of the label spread over all classes")
       ->capture_default_str();
   app.add_option("--crop-padding", a->crop_padding, "Random crops after padding by this many pixels")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(at_least(0));
   app.add_flag("--no-flip", a->no_flip, "No random horizontal flips");
   app.add_option("--workers", a->workers, "Threads that load and augment; 0 loads between steps")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(at_least(0));
   app.add_option("--seed", a->seed, "Of weights, shuffling, augmentation and dropout")->capture_default_str();
   app.add_option("--init", a->init, "Start from these weights (safetensors)");
   app.add_option("--out", a->out, "Folder for checkpoints, weights and logs");
@@ -270,10 +274,12 @@ Action add_train(CLI::App& app) {
                "Go on from the last checkpoint in --out; ends with the same bits as an unbroken run");
   app.add_option("--checkpoint-every", a->checkpoint_every,
                  "Steps between checkpoints, besides one after each epoch")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(at_least(0));
   app.add_option("--early-stopping", a->patience,
                  "Stop after this many epochs without a better validation loss; 0: never")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(at_least(0));
   app.add_flag("--check-numerics", a->check_numerics, "Look for NaN and infinity in every result (slow)");
   app.add_flag("--json", a->json, "No progress line; print one JSON object at the end");
   app.footer(

@@ -52,6 +52,10 @@ struct ProgramArguments {
   ProgramPtr program(std::int64_t batch) const;
 };
 
+// What a number must be; the message says what was found. CLI11's own checks print a range up to 1.8e308.
+CLI::Validator at_least(std::int64_t least);
+CLI::Validator positive_number();
+
 // "1.5 GiB".
 std::string human_bytes(double bytes);
 // "512", "1.5G", "200MiB" -> bytes; throws UsageError.

@@ -16,6 +16,17 @@ int main(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   app.footer("`ingot VERB --help` shows the options of a verb and an example.");
 
+  // Like every other error: the program's name, what is wrong, where to look.
+  app.failure_message([](const CLI::App* a, const CLI::Error& e) {
+    const auto verbs_given = a->get_subcommands();
+    std::string what = e.what(), verb;
+    if (!verbs_given.empty())
+      verb = verbs_given.front()->get_name() + " ";
+    else if (!a->remaining().empty())
+      what = cat("there is no verb or option '", a->remaining().front(), "'");
+    return cat("ingot: ", what, "; `ingot ", verb, "--help` shows what there is\n");
+  });
+
   struct Verb {
     const char* name;
     const char* doc;

@@ -7,11 +7,29 @@
 
 namespace ingot::tools {
 
+CLI::Validator at_least(std::int64_t least) {
+  const auto check = [least](const std::string& text) {
+    std::int64_t n = 0;
+    if (CLI::detail::lexical_cast(text, n) && n >= least) return std::string();
+    return cat("expected a whole number of at least ", least, ", got ", text);
+  };
+  return {check, least > 0 ? "POSITIVE" : "NONNEGATIVE"};
+}
+
+CLI::Validator positive_number() {
+  const auto check = [](const std::string& text) {
+    double v = 0.0;
+    if (CLI::detail::lexical_cast(text, v) && v > 0.0 && std::isfinite(v)) return std::string();
+    return cat("expected a number greater than 0, got ", text);
+  };
+  return {check, "POSITIVE"};
+}
+
 void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--device", device, "Where to run: cpu")->capture_default_str();
   app.add_option("--threads", threads, "Threads; 0 uses every core this process may use")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
 }
 
 Target DeviceOptions::target() const {
@@ -23,11 +41,10 @@ Target DeviceOptions::target() const {
 
 void ModelArguments::add_to(CLI::App& app) {
   app.add_option("model", model, "Model: see `ingot info models`")->required();
-  app.add_option("--channels", channels, "Input channels (default: the model's own)")
-      ->check(CLI::NonNegativeNumber);
+  app.add_option("--channels", channels, "Input channels (default: the model's own)")->check(at_least(0));
   app.add_option("--image-size", image_size, "Height and width (default: the model's own)")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--classes", classes, "Classes (default: the model's own)")->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
+  app.add_option("--classes", classes, "Classes (default: the model's own)")->check(at_least(0));
 }
 
 ModelOptions ModelArguments::options() const {
@@ -41,7 +58,7 @@ ModelOptions ModelArguments::options() const {
 void ProgramArguments::add_to(CLI::App& app) {
   model.add_to(app);
   device.add_to(app);
-  app.add_option("--batch-size", batch_size, "Images in a batch")->default_val(64);
+  app.add_option("--batch-size", batch_size, "Images in a batch")->default_val(64)->check(at_least(1));
   app.add_option("--mode", mode, "train or infer")
       ->capture_default_str()
       ->check(CLI::IsMember({"train", "infer"}));
@@ -58,8 +75,8 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
   if (mode == "infer") return inference_graph(*net, input);
   return training_graph(
       *net, input,
-      *optimizer_by_name(optimizer,
-                         {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}}));
+      *optimizer_by_name(
+          optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}}));
 }
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {
@@ -92,12 +109,16 @@ std::size_t parse_bytes(const std::string& text) {
   }
   std::string unit = text.substr(used);
   while (!unit.empty() && unit.front() == ' ') unit.erase(unit.begin());
-  const bool decimal = unit.size() == 2 && unit[1] == 'B';
-  const std::string units = "BKMGT";
-  const auto power = unit.empty() ? 0 : units.find(static_cast<char>(std::toupper(unit[0])));
-  if (used == 0 || !(v > 0.0) || power == std::string::npos)
+  for (char& c : unit) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  // "", "B"; then K, KB and KiB, where only KB counts in thousands.
+  const std::string rest = unit.size() > 1 ? unit.substr(1) : "", units = "BKMGT";
+  const bool decimal = rest == "B";
+  const auto power = unit.empty() ? 0 : units.find(unit[0]);
+  const bool known = power != std::string::npos && (rest.empty() || (power > 0 && (decimal || rest == "IB")));
+  const double bytes = known ? v * std::pow(decimal ? 1000.0 : 1024.0, static_cast<double>(power)) : 0.0;
+  if (used == 0 || !(bytes >= 1.0) || bytes >= 0x1p63)
     throw UsageError(cat("'", text, "' is not a number of bytes; write e.g. 2GiB, 500MB or 1073741824"));
-  return static_cast<std::size_t>(v * std::pow(decimal ? 1000.0 : 1024.0, static_cast<double>(power)));
+  return static_cast<std::size_t>(bytes);
 }
 
 }  // namespace ingot::tools
