@@ -1,0 +1,445 @@
+#!/usr/bin/env python3
+"""Runs the program `ingot` as people do, and as they do by mistake: every verb, bad arguments, bad files, full disks,
+runs that are killed. An error is one line that says what to do, a non-zero exit, and nothing lost on the disk.
+
+    check_program.py --program build/release/bin/ingot [GROUP[.test]...]
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = "ingot"
+VERBS = ["train", "eval", "predict", "plan", "graph", "bench", "info"]
+
+
+def idx(shape, data):
+    return struct.pack(">I", 0x0800 | len(shape)) + b"".join(struct.pack(">I", n) for n in shape) + bytes(data)
+
+
+def npy(shape, descr, data):
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {tuple(shape)}, }}".encode()
+    header += b" " * (63 - (10 + len(header)) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+
+
+def write(path, content):
+    with open(path, "wb") as f:
+        f.write(content)
+
+
+def make_data(folder, train=400, test=100, size=28):
+    """Noise, and a bright bar at the height of the label."""
+    os.makedirs(folder)
+    rng = random.Random(7)
+    for split, count in (("train", train), ("t10k", test)):
+        labels, pixels = bytes(rng.randrange(10) for _ in range(count)), bytearray()
+        for label in labels:
+            image = bytearray(rng.randbytes(size * size))
+            image[label * size * 2:label * size * 2 + 2 * size] = b"\xff" * (2 * size)
+            pixels += image[:size * size]
+        write(f"{folder}/{split}-images-idx3-ubyte.gz", gzip.compress(idx((count, size, size), pixels)))
+        write(f"{folder}/{split}-labels-idx1-ubyte.gz", gzip.compress(idx((count,), labels)))
+
+
+def content(folder):
+    """What lies in a folder: name -> hash."""
+    out = {}
+    for where, _, files in os.walk(folder):
+        for name in files:
+            with open(os.path.join(where, name), "rb") as f:
+                out[os.path.relpath(os.path.join(where, name), folder)] = hashlib.sha256(f.read()).hexdigest()
+    return out
+
+
+class Program(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="ingot-program-")
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def data(self, **how):
+        folder = self.path("data")
+        if not os.path.exists(folder):
+            make_data(folder, **how)
+        return folder
+
+    def run_program(self, *args, **options):
+        return subprocess.run([PROGRAM, *map(os.fspath, args)], capture_output=True, timeout=120, **options)
+
+    def good(self, *args, **options):
+        done = self.run_program(*args, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.decode()
+
+    def bad(self, *args, says=(), epochs_before=0, **options):
+        """A non-zero exit and one line of error that holds all of `says`."""
+        done = self.run_program(*args, **options)
+        error = done.stderr.decode(errors="replace")
+        self.assertGreater(done.returncode, 0, f"{args}: killed or not refused: {done}")
+        lines = [line for line in error.splitlines() if not line.startswith("epoch ")]
+        self.assertEqual(len(lines), 1, error)
+        self.assertTrue(lines[0].startswith("ingot: "), error)
+        for text in [says] if isinstance(says, str) else says:
+            self.assertIn(text, error)
+        return error
+
+    def train(self, *args, model="lenet5", epochs=1):
+        return ["train", model, "--data", self.data(), "--epochs", str(epochs), "--threads", "1", *args]
+
+
+class Verbs(Program):
+    def test_help_has_an_example(self):
+        for verb in VERBS:
+            text = self.good(verb, "--help")
+            self.assertIn("Example:\n  ingot " + verb, text)
+            self.assertIn("--json", text, verb)
+
+    def test_json_is_one_object(self):
+        out = self.path("run")
+        result = json.loads(self.good(*self.train("--out", out, "--json")))
+        self.assertEqual(result["steps"], 7)
+        weights = out + "/weights.safetensors"
+        self.assertEqual(json.loads(self.good("eval", weights, "--data", self.data(), "--json"))["images"], 100)
+        write(self.path("x.npy"), npy((3, 28, 28), "|u1", bytes(3 * 28 * 28)))
+        self.assertEqual(len(json.loads(self.good("predict", weights, self.path("x.npy"), "--json"))), 3)
+        plan = json.loads(self.good("plan", "lenet5", "--json"))
+        for key in ("arena_bytes", "max_live_bytes", "parameter_bytes", "gradient_bytes", "state_bytes",
+                    "workspace_bytes", "staging_bytes", "total_bytes", "flops", "bytes_moved", "steps"):
+            self.assertIn(key, plan)
+        bench = json.loads(self.good("bench", "lenet5", "--batch-size", "2", "--seconds", "0.01", "--warmup", "0",
+                                     "--json"))
+        for key in ("images_per_second", "step_ms", "flops", "gflops", "peak_bytes"):
+            self.assertIn(key, bench)
+        self.assertIn("version", json.loads(self.good("info", "--json")))
+
+    def test_graph_as_json(self):
+        written = json.loads(self.good("graph", "lenet5", "--mode", "infer", "--json"))
+        self.assertEqual([i["name"] for i in written["inputs"]], ["x"])
+        self.assertIn("conv2d", [n["op"] for n in written["nodes"]])
+        self.assertEqual(written["outputs"][0]["name"], "logits")
+        compiled = json.loads(self.good("graph", "lenet5", "--compiled", "--json"))
+        self.assertTrue(all(n["kernel"] and n["runs"] in ("once", "every step") for n in compiled["nodes"]))
+        self.assertTrue(compiled["updates"])
+
+    def test_dump_passes_writes_one_graph_a_pass(self):
+        self.good("plan", "lenet5", "--dump-passes", self.path("dump"))
+        names = sorted(os.listdir(self.path("dump")))
+        self.assertEqual(names[0], "00-input.txt")
+        for name in ("constant-folding", "cse", "dce", "layout", "fold-batch-norm", "fuse-elementwise",
+                     "fuse-epilogues", "recompute"):
+            self.assertTrue(any(n.endswith(f"-{name}.txt") for n in names), name)
+
+    def test_fit_finds_the_largest_batch(self):
+        limit = 5_000_000
+        for text in ("5MB", "5000000", "5000KB", "4.76837158203125MiB"):
+            plan = json.loads(self.good("plan", "lenet5", "--fit", text, "--json"))
+            self.assertLessEqual(plan["total_bytes"], limit)
+            more = str(plan["batch_size"] + 1)
+            self.assertGreater(json.loads(self.good("plan", "lenet5", "--batch-size", more, "--json"))["total_bytes"],
+                               limit)
+
+    def test_predict_takes_the_normalisation_of_the_training(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out, epochs=3))
+        with gzip.open(self.data() + "/t10k-images-idx3-ubyte.gz") as f:
+            images = f.read()[16:]
+        with gzip.open(self.data() + "/t10k-labels-idx1-ubyte.gz") as f:
+            labels = f.read()[8:]
+        write(self.path("x.npy"), npy((100, 28, 28), "|u1", images))
+        weights = out + "/weights.safetensors"
+        classes = json.loads(self.good("predict", weights, self.path("x.npy"), "--top", "1", "--json"))
+        right = sum(row[0]["class"] == label for row, label in zip(classes, labels))
+        result = json.loads(self.good("eval", weights, "--data", self.data(), "--json"))
+        self.assertEqual(right / 100, result["accuracy"])
+        # The training part may be gone: the file knows what the network was fed.
+        for name in os.listdir(self.data()):
+            if name.startswith("train"):
+                os.remove(os.path.join(self.data(), name))
+        self.assertEqual(json.loads(self.good("eval", weights, "--data", self.data(), "--json")), result)
+
+
+class Arguments(Program):
+    def test_numbers(self):
+        for option, value in (("--epochs", "-1"), ("--epochs", "x"), ("--batch-size", "0"), ("--lr", "0"),
+                              ("--lr", "nan"), ("--lr", "0,05"), ("--workers", "-1"), ("--checkpoint-every", "-3"),
+                              ("--early-stopping", "-1"), ("--crop-padding", "-1"), ("--threads", "-1"),
+                              ("--warmup", "-1")):
+            error = self.bad("train", "lenet5", "--data", self.data(), f"{option}={value}", says=[option, value])
+            self.assertLess(len(error), 200, error)
+        for value in ("0", "-2"):
+            self.bad("predict", "w", "x", "--top", value, says="--top")
+            self.bad("plan", "lenet5", "--batch-size=" + value, says="--batch-size")
+
+    def test_verbs_and_options_that_do_not_exist(self):
+        self.bad("foo", says="no verb or option 'foo'")
+        self.bad("--foo", says="no verb or option '--foo'")
+        self.bad(says="ingot --help")
+        self.bad("train", "lenet5", "--foo", says=["--foo", "ingot train --help"])
+        self.bad("train", says="model is required")
+
+    def test_names(self):
+        self.bad(*self.train(model="resnet19"), says=["resnet19", "resnet18"])
+        self.bad(*self.train("--optimizer", "foo"), says=["foo", "adamw"])
+        self.bad(*self.train("--schedule", "foo"), says=["foo", "one-cycle"])
+        self.bad(*self.train("--device", "gpu"), says=["gpu", "cpu"])
+        self.bad("plan", "lenet5", "--skip-pass", "foo", says=["foo", "fuse-elementwise"])
+
+    def test_contradictions(self):
+        self.bad(*self.train("--image-size", "64"), says=["--image-size 64", "28"])
+        self.bad(*self.train("--channels", "3"), says=["--channels 3", "28"])
+        self.bad(*self.train("--classes", "3"), says=["10 classes", "3"])
+        self.bad(*self.train("--resume"), says="--out")
+        self.bad(*self.train("--checkpoint-every", "2"), says="--out")
+        self.good(*self.train("--image-size", "28"))
+
+    def test_more_threads_than_there_can_be(self):
+        self.bad("train", "lenet5", "--data", self.data(), "--threads", "100000", says=["1024", "100000"])
+        self.bad(*self.train("--workers", "1000000"), says=["1000000 loader workers", "use fewer"],
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)))
+
+    def test_bytes(self):
+        for text in ("foo", "-1GiB", "5XB", "5MBx", "1e30GiB", "0", "GiB", "nan"):
+            self.bad("plan", "lenet5", f"--fit={text}", says=[text, "2GiB"])
+
+    def test_resume_with_other_options(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out))
+        before = content(out)
+        for option, value in (("--lr", "0.1"), ("--epochs", "3"), ("--batch-size", "32"), ("--seed", "5"),
+                              ("--threads", "2")):
+            args = ["train", "lenet5", "--data", self.data(), "--out", out, "--resume", option, value]
+            for other, usual in (("--epochs", "1"), ("--threads", "1")):
+                args += [] if option == other else [other, usual]
+            self.bad(*args, says=value)
+        self.bad(*self.train("--out", out, "--resume", model="mlp"), says=["lenet5", "mlp"])
+        self.assertEqual(content(out), before)
+
+    def test_closed_and_full_outputs(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "info", "ops"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left", done.stderr)
+
+
+class BadFiles(Program):
+    def refuse(self, says):
+        out = self.path("run")
+        self.bad(*self.train("--out", out), says=says)
+        self.assertFalse(os.path.exists(out), "a run that cannot start leaves no folder")
+
+    def test_truncated_gzip(self):
+        path = self.data() + "/train-images-idx3-ubyte.gz"
+        with open(path, "rb") as f:
+            half = f.read()
+        write(path, half[:len(half) // 2])
+        self.refuse(["train-images-idx3-ubyte.gz", "cut short"])
+
+    def test_wrong_magic(self):
+        write(self.data() + "/train-labels-idx1-ubyte.gz", gzip.compress(b"\x12\x34\x08\x01\0\0\0\0"))
+        self.refuse(["train-labels-idx1-ubyte.gz", "12340801"])
+
+    def test_label_out_of_range(self):
+        write(self.data() + "/t10k-labels-idx1-ubyte.gz", gzip.compress(idx((100,), [3] * 99 + [77])))
+        self.refuse(["t10k-labels-idx1-ubyte.gz", "label 77 at index 99", "0 to 9"])
+
+    def test_no_images(self):
+        for split in ("train", "t10k"):
+            write(f"{self.data()}/{split}-images-idx3-ubyte.gz", gzip.compress(idx((0, 28, 28), [])))
+            write(f"{self.data()}/{split}-labels-idx1-ubyte.gz", gzip.compress(idx((0,), [])))
+        self.refuse("0 training and 0 test images")
+
+    def test_empty_and_missing_folders(self):
+        os.mkdir(self.path("data"))
+        self.refuse(["no train images", "train-images-idx3-ubyte.gz"])
+        self.bad("train", "lenet5", "--data", self.path("nowhere"), says="is no folder")
+
+    def test_nan_in_the_data(self):
+        os.mkdir(self.path("data"))
+        for split, count in (("train", 80), ("test", 20)):
+            pixels = [0.25] * (count * 784)
+            if split == "train":
+                pixels[70 * 784 + 5] = float("nan")
+            write(self.path(f"data/x_{split}.npy"), npy((count, 1, 28, 28), "<f4", struct.pack(f"<{len(pixels)}f", *pixels)))
+            write(self.path(f"data/y_{split}.npy"), npy((count,), "|u1", bytes(i % 10 for i in range(count))))
+        self.bad(*self.train("--out", self.path("run")), says=["1 NaN", "sample 70", "node 'x'"])
+        self.assertEqual(content(self.path("run")), {})
+
+    def test_divergence_names_the_node_and_keeps_the_checkpoint(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out))
+        before = content(out)
+        self.bad(*self.train("--out", out, "--lr", "1e30", "--check-numerics"), says=["node '", ".cpp:"])
+        self.assertEqual(content(out), before)
+
+    def test_checkpoints(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out))
+        weights, last = out + "/weights.safetensors", out + "/last.safetensors"
+        self.bad("eval", weights, "--data", self.data(), "--model", "mlp", says=["lenet5", "mlp"])
+        self.bad(*self.train("--init", weights, model="mlp"), says=["does not fit", "conv1.weight"])
+        with open(last, "rb") as f:
+            damaged = bytearray(f.read())
+        damaged[len(damaged) // 2] ^= 1
+        write(last, damaged)
+        with open(weights, "rb") as f:
+            whole = f.read()
+        write(weights, whole[:len(whole) // 2])
+        before = content(out)
+        self.bad(*self.train("--out", out, "--resume"), says=["damaged", "checksum"])
+        self.bad("eval", last, "--data", self.data(), says="damaged")
+        self.bad("eval", weights, "--data", self.data(), says="cut short")
+        self.bad("eval", self.path("nowhere"), "--data", self.data(), says="No such file")
+        self.assertEqual(content(out), before)
+
+    def test_predict_refuses_a_deviation_of_zero(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out))
+        write(self.path("x.npy"), npy((1, 28, 28), "|u1", bytes(784)))
+        self.bad("predict", out + "/weights.safetensors", self.path("x.npy"), "--mean", "0.5", "--stddev", "0",
+                 says=["--stddev", "greater than 0"])
+
+
+class Disk(Program):
+    def full(self, limit, *args, **how):
+        """Files of the program end at `limit` bytes, as on a full disk."""
+        return self.bad(*args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), **how)
+
+    def test_full_disk_keeps_the_old_checkpoint(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out))
+        before = content(out)
+        self.full(100_000, *self.train("--out", out), says=["last.safetensors", "as it was before"])
+        after = content(out)
+        for name in ("last.safetensors", "weights.safetensors", "config.json"):
+            self.assertEqual(after[name], before[name])
+        self.assertEqual(sorted(after), sorted(before))
+
+    def test_full_disk_leaves_no_half_file(self):
+        self.full(1000, "plan", "lenet5", "--svg", self.path("p.svg"), says="p.svg")
+        self.full(1000, "plan", "lenet5", "--dump-passes", self.path("dump"), says=["00-input.txt", "File too large"])
+        self.assertEqual(content(self.dir), {})
+
+    def test_places_that_cannot_be_written(self):
+        write(self.path("file"), b"text")
+        for out in ("/proc/ingot", self.path("file"), self.path("file/run")):
+            self.bad(*self.train("--out", out), says=["cannot create the folder", out])
+        self.bad("plan", "lenet5", "--svg", self.path("nowhere/p.svg"), says="nowhere/p.svg")
+        self.bad("plan", "lenet5", "--dump-passes", self.path("file"), says=["cannot create the folder", "file"])
+
+    def test_names_of_any_alphabet(self):
+        data = self.data()
+        for name in ("d\u00e9 \u6570\u636e".encode(), b"not-\xff\xfe-utf8"):
+            place = os.path.join(os.fsencode(self.dir), name)
+            shutil.copytree(os.fsencode(data), place)
+            args = ["train", "lenet5", "--data", place, "--epochs", "1", "--threads", "1", "--out", place + b"-run"]
+            for again in ([], ["--resume"]):
+                done = self.run_program(*args, *again)
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_two_runs_in_one_folder(self):
+        out = self.path("run")
+        with subprocess.Popen([PROGRAM, *self.train("--out", out, epochs=100000)], stderr=subprocess.DEVNULL) as first:
+            try:
+                while not os.path.exists(out + "/last.safetensors"):
+                    time.sleep(0.01)
+                self.bad(*self.train("--out", out), says=["another process is writing", out])
+            finally:
+                first.kill()
+        self.good(*self.train("--out", out))
+
+
+class Stopping(Program):
+    LONG = 100000
+
+    def stopped(self, signal_number, *args, when):
+        with subprocess.Popen([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            try:
+                while not when():
+                    self.assertIsNone(p.poll())
+                    time.sleep(0.005)
+                p.send_signal(signal_number)
+                out, error = p.communicate(timeout=60)
+            finally:
+                p.kill()
+        return p.returncode, out.decode(), error.decode()
+
+    def test_first_signal_saves_and_says_how_to_go_on(self):
+        for number, more in ((signal.SIGINT, []), (signal.SIGTERM, []), (signal.SIGINT, ["--early-stopping", "1000000"])):
+            out = self.path(f"run-{number}-{len(more)}")
+            code, text, error = self.stopped(number, *self.train("--out", out, *more, epochs=self.LONG),
+                                             when=lambda: os.path.exists(out + "/log.csv"))
+            self.assertEqual(code, 130, error)
+            self.assertIn("--resume", error)
+            self.assertFalse(os.path.exists(out + "/weights.safetensors"), "the run is not finished")
+
+    def test_killed_and_resumed_ends_with_the_same_bits(self):
+        rng = random.Random(3)
+        options = ["--optimizer", "adam", "--crop-padding", "2", "--clip-norm", "1", "--batch-size", "48",
+                   "--checkpoint-every", "3"]
+        whole, parts = self.path("whole"), self.path("parts")
+        start = time.monotonic()
+        self.good(*self.train("--out", whole, *options, epochs=6))
+        took = time.monotonic() - start
+        kills = 0
+        for attempt in range(200):
+            # The folder is spelled in two ways: it is the same run.
+            p = subprocess.Popen([PROGRAM, *self.train("--out", parts + "/" * (attempt % 2), "--resume", *options,
+                                                       epochs=6)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                p.communicate(timeout=rng.uniform(0.1, 0.7) * took if kills < 6 else 120)
+                self.assertEqual(p.returncode, 0)
+                break
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.communicate()
+                kills += 1
+        self.assertEqual(content(whole)["weights.safetensors"], content(parts)["weights.safetensors"])
+        for name in ("log.csv", "log.jsonl"):
+            with open(f"{whole}/{name}") as a, open(f"{parts}/{name}") as b:
+                self.assertEqual(len(a.readlines()), len(b.readlines()), name)
+
+    def test_nothing_is_trained_after_early_stopping(self):
+        out = self.path("run")
+        args = self.train("--out", out, "--early-stopping", "1", "--lr", "1e-30", epochs=50)
+        self.good(*args)
+        before = content(out)
+        os.remove(out + "/weights.safetensors")  # as if killed before it was written
+        self.good(*args, "--resume")
+        after = content(out)
+        for name in ("weights.safetensors", "log.csv"):
+            self.assertEqual(after[name], before[name], name)
+        with open(out + "/log.csv") as f:
+            self.assertEqual(len(f.readlines()), 3)
+
+
+def main():
+    global PROGRAM
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("groups", nargs="*")
+    args = parser.parse_args()
+    PROGRAM = os.path.abspath(args.program)
+    names = args.groups or [c.__name__ for c in Program.__subclasses__()]
+    suite = unittest.defaultTestLoader.loadTestsFromNames(names, sys.modules[__name__])
+    return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
