@@ -80,7 +80,8 @@ std::unique_ptr<Dataset> fashion_mnist(Split split, const std::string& dir = "")
 // or
 //   {x,y}_{train,test}.npy or {train,test}_{images,labels}.npy.
 // Images may be [N, H, W] (one channel), [N, C, H, W] or [N, features], u8 or f32. An optional classes.txt
-// names one class a line; without it the largest training label gives the number of classes.
+// names one class a line; without it the largest training label gives the number of classes, of which at
+// least half must occur.
 std::unique_ptr<Dataset> load_folder(const std::string& dir, Split split);
 
 // "fashion-mnist" or a folder.

@@ -91,10 +91,27 @@ std::vector<std::string> read_class_names(const std::string& dir) {
   return names;
 }
 
-std::unique_ptr<Dataset> load_pair(const Pair& pair, std::int64_t classes,
-                                   std::vector<std::string> class_names) {
+std::unique_ptr<InMemoryDataset> load_pair(const Pair& pair, std::int64_t classes,
+                                           std::vector<std::string> class_names) {
   return std::make_unique<InMemoryDataset>(read_images(pair.images), read_any(pair.labels), classes,
                                            std::move(class_names), pair.labels);
+}
+
+// Where the labels themselves tell how many classes there are, one damaged label would make a model with as
+// many outputs: most of the classes must occur.
+void require_dense_labels(const InMemoryDataset& data, const std::string& path) {
+  std::vector<bool> occurs(static_cast<std::size_t>(data.num_classes()), false);
+  std::size_t largest = 0;
+  for (std::size_t i = 0; i < data.labels().size(); ++i) {
+    occurs[static_cast<std::size_t>(data.labels()[i])] = true;
+    if (data.labels()[i] > data.labels()[largest]) largest = i;
+  }
+  const auto present = std::count(occurs.begin(), occurs.end(), true);
+  if (2 * present >= data.num_classes()) return;
+  throw FormatError(cat("'", path, "': label ", data.labels()[largest], " at index ", largest,
+                        " seems out of range: only ", present, " of the classes 0 to ",
+                        data.num_classes() - 1,
+                        " occur; if the data is meant so, name all classes in classes.txt, one a line"));
 }
 
 std::vector<std::string> fashion_mnist_places() {
@@ -121,7 +138,9 @@ std::unique_ptr<Dataset> load_folder(const std::string& dir, Split split) {
     for (std::int64_t i = 0; i < labels.numel(); ++i)
       classes = std::max(classes, static_cast<std::int64_t>(labels.get(i)) + 1);
   }
-  return load_pair(pair, classes, std::move(names));
+  auto data = load_pair(pair, classes, std::move(names));
+  if (classes == 0) require_dense_labels(*data, pair.labels);
+  return data;
 }
 
 std::unique_ptr<Dataset> fashion_mnist(Split split, const std::string& dir) {

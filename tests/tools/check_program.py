@@ -259,6 +259,12 @@ class BadFiles(Program):
         write(self.data() + "/t10k-labels-idx1-ubyte.gz", gzip.compress(idx((100,), [3] * 99 + [77])))
         self.refuse(["t10k-labels-idx1-ubyte.gz", "label 77 at index 99", "0 to 9"])
 
+    def test_training_label_that_would_make_classes(self):
+        data, labels = self.data(), "/train-labels-idx1-ubyte.gz"
+        raw = gzip.decompress(pathlib.Path(data + labels).read_bytes())
+        write(data + labels, gzip.compress(raw[:-1] + b"\xc8"))
+        self.refuse(["train-labels-idx1-ubyte.gz", "label 200 at index", "classes.txt"])
+
     def test_no_images(self):
         for split in ("train", "t10k"):
             write(f"{self.data()}/{split}-images-idx3-ubyte.gz", gzip.compress(idx((0, 28, 28), [])))
