@@ -244,10 +244,23 @@ struct Session::Impl {
     return r;
   }
 
-  std::string describe(ValueId v) const {
+  std::string title(ValueId v) const {
     const ValueInfo& info = graph().value(v);
+    return cat(info.name.empty() ? cat("%", v.index) : info.name, " ", to_string(info.type));
+  }
+
+  // A result in place of its operand: what lies there now says nothing about the operand.
+  bool overwritten(ValueId operand, const Node& by) const {
+    const Place p = program->place(operand);
+    return std::any_of(by.outputs.begin(), by.outputs.end(), [&](ValueId v) {
+      const Place q = program->place(v);
+      return graph().type(v).bytes() != 0 && p.region == q.region && p.offset == q.offset;
+    });
+  }
+
+  std::string describe(ValueId v) const {
     const Range r = range(v);
-    std::string text = cat(info.name.empty() ? cat("%", v.index) : info.name, " ", to_string(info.type));
+    std::string text = title(v);
     if (r.count > 0 && r.lo <= r.hi) text += cat(" in [", r.lo, ", ", r.hi, "]");
     if (r.bad()) text += cat(" with ", r.nan, " NaN and ", r.inf, " infinite of ", r.count);
     return text;
@@ -294,7 +307,9 @@ struct Session::Impl {
     for (const ValueId v : node.outputs) {
       if (!range(v).bad()) continue;
       std::vector<std::string> operands;
-      for (const ValueId in : node.inputs) operands.push_back(describe(in));
+      for (const ValueId in : node.inputs)
+        operands.push_back(overwritten(in, node) ? cat(title(in), ", which the result has overwritten")
+                                                 : describe(in));
       NumericError e(
           cat(node.op, " made ", describe(v), operands.empty() ? "" : cat(" from ", join(operands, "; "))));
       e.add_context(node.name, node.loc);
@@ -309,6 +324,7 @@ struct Session::Impl {
 };
 
 Session::Session(ProgramPtr program, const SessionOptions& options) : impl_(std::make_unique<Impl>()) {
+  if (program == nullptr) throw UsageError("Session: the program is null; compile() makes one");
   impl_->program = std::move(program);
   impl_->options = options;
   impl_->allocate();

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/ops/elementwise.h"
+#include "core/ops/matmul.h"
 #include "core/ops/view.h"
 #include "core/runtime/session.h"
 #include "gtest/gtest.h"
@@ -99,6 +100,33 @@ TEST(Session, AllocatesExactlyWhatTheReportSays) {
                                r.staging_bytes + r.constant_bytes);
   Session s(p, {});
   EXPECT_EQ(s.allocated_bytes(), r.total_bytes);
+}
+
+// log(-1) in place of its operand: the operand's range would be the result's.
+TEST(Session, ABadNodeDoesNotBlameTheOperandItOverwrote) {
+  Graph g;
+  Value a = input(g, "a", {DType::F32, {32, 32}}), b = input(g, "b", {DType::F32, {32, 32}});
+  Value y = log(matmul(a, b));
+  g.add_output("y", y.id());
+  SessionOptions o;
+  o.check_numerics = true;
+  Session s(compile(g, options(true, true)), o);
+  for (std::int64_t i = 0; i < 1024; ++i) {
+    s.input("a").set(i, 1.0);
+    s.input("b").set(i, -1.0);
+  }
+  try {
+    s.run();
+    FAIL() << "expected an error";
+  } catch (const NumericError& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find("which the result has overwritten"), std::string::npos) << text;
+    EXPECT_EQ(text.find("NaN"), text.rfind("NaN")) << text;
+  }
+}
+
+TEST(Session, RefusesWhatIsNull) {
+  EXPECT_THROW(Session(ProgramPtr{}), UsageError);
 }
 
 TEST(Session, NamesTheInputsItHas) {
