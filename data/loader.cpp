@@ -99,8 +99,15 @@ struct DataLoader::Impl {
 
   std::vector<std::thread> threads;
 
+  static std::shared_ptr<const Dataset> not_null(std::shared_ptr<const Dataset> data) {
+    if (data == nullptr) throw UsageError("DataLoader: the data set is null");
+    return data;
+  }
+
   Impl(std::shared_ptr<const Dataset> data, const LoaderOptions& o)
-      : dataset(std::move(data)), options(o), transform(dataset->input_type(), o.augment, o.channels_last) {
+      : dataset(not_null(std::move(data))),
+        options(o),
+        transform(dataset->input_type(), o.augment, o.channels_last) {
     size = dataset->size();
     if (o.batch_size < 1) throw UsageError(cat("batch_size must be at least 1, got ", o.batch_size));
     if (o.workers < 0) throw UsageError(cat("workers must be at least 0, got ", o.workers));

@@ -255,6 +255,9 @@ Trainer::~Trainer() = default;
 
 History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& options) {
   Impl& t = *impl_;
+  if (data == nullptr) throw UsageError("fit: the data set is null");
+  for (std::size_t i = 0; i < options.callbacks.size(); ++i)
+    if (options.callbacks[i] == nullptr) throw UsageError(cat("fit: callback ", i, " is null"));
   if (options.epochs < 0) throw UsageError(cat("fit: epochs must not be negative, got ", options.epochs));
   t.prepare_training(*data, options.batch_size);
   require_classes(*data, *t.train);
@@ -338,6 +341,7 @@ bool Trainer::stopping() const {
 
 Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const EvaluateOptions& options) {
   Impl& t = *impl_;
+  if (data == nullptr) throw UsageError("evaluate: the data set is null");
   LoaderOptions loading;
   loading.batch_size = options.batch_size;
   loading.workers = options.workers;
