@@ -396,7 +396,7 @@ Cost cost_batch_norm_grad(const Attrs& attrs, std::span<const TensorType> in,
 }  // namespace
 
 BatchNormResult batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
-                     const BatchNormArgs& options, SourceLoc loc) {
+                           const BatchNormArgs& options, SourceLoc loc) {
   BatchNormAttrs attrs;
   attrs.eps = options.eps;
   attrs.momentum = options.momentum;

@@ -90,7 +90,7 @@ struct BatchNormArgs {
   Value valid_rows{};  // i32 scalar; empty: all rows
 };
 BatchNormResult batch_norm(Value x, Value gamma, Value beta, Value running_mean, Value running_var,
-                     const BatchNormArgs& options = {}, SourceLoc loc = SourceLoc::current());
+                           const BatchNormArgs& options = {}, SourceLoc loc = SourceLoc::current());
 Value batch_norm_infer(Value x, Value gamma, Value beta, Value mean, Value var, double eps = 1e-5,
                        SourceLoc loc = SourceLoc::current());
 
@@ -98,6 +98,6 @@ struct LayerNormResult {
   Value y, mean, rstd;
 };
 LayerNormResult layer_norm(Value x, Value gamma, Value beta, std::int64_t axis = -1, double eps = 1e-5,
-                     SourceLoc loc = SourceLoc::current());
+                           SourceLoc loc = SourceLoc::current());
 
 }  // namespace ingot

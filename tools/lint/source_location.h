@@ -1,5 +1,5 @@
-// For clang-tidy only (`make lint` includes it first): clang before 15 lacks the builtin that libstdc++ needs for
-// std::source_location. Inert elsewhere.
+// For clang-tidy only (`make lint` includes it first): clang before 15 lacks the builtin that libstdc++ needs
+// for std::source_location. Inert elsewhere.
 #pragma once
 
 #if defined(__clang__) && !__has_builtin(__builtin_source_location)
@@ -8,7 +8,8 @@
 namespace std {
 class source_location {
  public:
-  static constexpr source_location current(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE(),
+  static constexpr source_location current(const char* file = __builtin_FILE(),
+                                           unsigned line = __builtin_LINE(),
                                            const char* function = __builtin_FUNCTION()) {
     source_location here;
     here.file_ = file;
