@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -46,7 +47,7 @@ std::string number_text(double v) {
 }
 
 std::string clock(double seconds) {
-  const auto s = static_cast<long>(seconds + 0.5);
+  const long s = std::lround(seconds);
   return s >= 3600 ? printf_string("%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60)
                    : printf_string("%ld:%02ld", s / 60, s % 60);
 }
