@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/ir/walk.h"
 #include "cpu/parallel.h"
-#include "cpu/strides.h"
 
 namespace ingot::cpu {
 
@@ -65,17 +65,7 @@ void fill_constant(Storage s, double v, std::int64_t n, void* to) {
 }  // namespace
 
 bool Tape::accepts(std::span<const TensorType> inputs, std::span<const TensorType> outputs) {
-  if (outputs.empty()) return false;
-  const TensorType& o = outputs[0];
-  if (o.physical_numel() != o.numel()) return false;
-  for (const TensorType& t : outputs)
-    if (t.shape != o.shape || t.layout.canonical() != o.layout.canonical()) return false;
-  for (const TensorType& t : inputs) {
-    if (!broadcastable_to(t.shape, o.shape) || t.physical_numel() != t.numel()) return false;
-    const bool same = t.shape == o.shape && t.layout.canonical() == o.layout.canonical();
-    if ((o.layout.is_blocked() || t.layout.is_blocked()) && !same && t.numel() != 1) return false;
-  }
-  return true;
+  return elementwise_accepts(inputs, outputs);
 }
 
 Tape::Tape(const ScalarExpr& expr, std::span<const TensorType> inputs, std::span<const TensorType> outputs)
@@ -88,46 +78,9 @@ Tape::Tape(const ScalarExpr& expr, std::span<const TensorType> inputs, std::span
   numel_ = out.numel();
   if (numel_ == 0) return;  // run() does nothing
 
-  // Strides of every input along the output's physical dimensions, then collapsed.
-  std::vector<std::vector<std::int64_t>> strides;
-  if (out.layout.is_blocked()) {
-    dims_ = {numel_};
-    for (const TensorType& t : inputs) strides.push_back({t.numel() == 1 ? 0 : 1});
-  } else {
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const auto logical = strides_over(inputs[i], out.shape);
-      strides.emplace_back();
-      for (int d = 0; d < out.shape.rank(); ++d)
-        strides[i].push_back(
-            logical[out.layout.is_row_major() ? static_cast<std::size_t>(d)
-                                              : out.layout.order[static_cast<std::size_t>(d)]]);
-    }
-    std::vector<std::vector<std::int64_t>> merged(inputs.size());
-    for (int d = 0; d < out.shape.rank(); ++d) {
-      const auto p = static_cast<std::size_t>(d);
-      const std::int64_t size =
-          out.shape[out.layout.is_row_major() ? d : static_cast<int>(out.layout.order[p])];
-      if (size == 1) continue;
-      bool joins = !dims_.empty();
-      for (std::size_t i = 0; i < inputs.size() && joins; ++i)
-        joins = merged[i].back() == strides[i][p] * size;
-      if (joins)
-        dims_.back() *= size;
-      else
-        dims_.push_back(size);
-      for (std::size_t i = 0; i < inputs.size(); ++i) {
-        if (joins)
-          merged[i].back() = strides[i][p];
-        else
-          merged[i].push_back(strides[i][p]);
-      }
-    }
-    if (dims_.empty()) {
-      dims_ = {numel_};
-      for (auto& m : merged) m = {0};
-    }
-    strides = std::move(merged);
-  }
+  Walk walk = elementwise_walk(inputs, out);
+  dims_ = std::move(walk.dims);
+  const auto& strides = walk.strides;
   choose_block(strides);
 
   // Operands, constants and instructions get slots; slot r is register r of the expression.

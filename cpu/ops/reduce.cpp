@@ -10,10 +10,10 @@
 #include <limits>
 #include <numeric>
 
+#include "core/ir/walk.h"
 #include "cpu/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
-#include "cpu/strides.h"
 #include "cpu/workspace.h"
 
 namespace ingot::cpu {

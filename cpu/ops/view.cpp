@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/ir/walk.h"
 #include "cpu/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/strided_copy.h"
-#include "cpu/strides.h"
 
 namespace ingot::cpu {
 
