@@ -29,7 +29,7 @@ namespace ingot::cuda {
 
 struct ElementwiseOptions {
   // To how many bytes each operand's and result's address is aligned; one that is not listed: to 16.
-  std::vector<int> input_alignment, output_alignment;
+  std::vector<int> input_alignment = {}, output_alignment = {};
   // Use 64-bit indices even where 32 bits would do.
   bool wide_index = false;
 };
