@@ -29,12 +29,6 @@ struct Operand {
   bool contiguous = false;
 };
 
-// The largest power of two that divides all of `v`; 0 divides by everything.
-std::int64_t common_power_of_two(std::int64_t a, std::int64_t b) {
-  const auto bits = static_cast<std::uint64_t>(a) | static_cast<std::uint64_t>(b);
-  return bits == 0 ? std::numeric_limits<std::int64_t>::max() : std::int64_t{1} << std::countr_zero(bits);
-}
-
 int alignment_of(const std::vector<int>& listed, std::size_t i, DType dtype) {
   const int element = static_cast<int>(size_of(dtype));
   if (i >= listed.size()) return kAccess;
@@ -44,11 +38,9 @@ int alignment_of(const std::vector<int>& listed, std::size_t i, DType dtype) {
   return std::min(listed[i], kAccess);
 }
 
-// Bytes of one access to `count` elements in a row whose first index is a multiple of `step` elements.
-int access_bytes(DType dtype, int count, std::int64_t step, int alignment) {
-  const auto element = static_cast<std::int64_t>(size_of(dtype));
-  const std::int64_t most = std::min<std::int64_t>(element * count, alignment);
-  return static_cast<int>(step >= most / element ? most : step * element);
+// Bytes of one access to `count` elements in a row.
+int access_bytes(DType dtype, int count, int alignment) {
+  return std::min(static_cast<int>(size_of(dtype)) * count, alignment);
 }
 
 Operand classify(const TensorType& type, const TensorType& out, int count, int alignment) {
@@ -64,9 +56,8 @@ Operand classify(const TensorType& type, const TensorType& out, int count, int a
     o.access = Operand::Access::One;
   } else if (o.contiguous || (whole && inner == 1)) {
     o.access = Operand::Access::Row;
-    std::int64_t step = count;
-    for (std::size_t d = 0; d + 1 < o.dims.size(); ++d) step = common_power_of_two(step, o.strides[d]);
-    o.bytes = access_bytes(o.dtype, count, step, alignment);
+    // A row of `whole` shares starts at a multiple of its length, so each share is aligned as the operand is.
+    o.bytes = access_bytes(o.dtype, count, alignment);
   } else if (whole) {
     o.access = inner == 0 ? Operand::Access::One : Operand::Access::Distance;
   }
@@ -166,6 +157,7 @@ KernelSource elementwise_source(const ScalarExpr& e, std::span<const TensorType>
   };
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Operand& o = operands[i];
+    k.alignment.push_back(std::max(o.bytes, static_cast<int>(size_of(o.dtype))));
     const std::string_view type = element_type(o.dtype);
     comma(params, cat("const ", type, "* x", i));
     comma(single, cat("x", i, "[", index_text(o, "i", u), "]"));
@@ -190,8 +182,9 @@ KernelSource elementwise_source(const ScalarExpr& e, std::span<const TensorType>
   }
   for (std::size_t o = 0; o < outputs.size(); ++o) {
     const std::string_view type = element_type(outputs[o].dtype);
-    const int bytes = access_bytes(outputs[o].dtype, count, count,
-                                   alignment_of(options.output_alignment, o, outputs[o].dtype));
+    const int bytes =
+        access_bytes(outputs[o].dtype, count, alignment_of(options.output_alignment, o, outputs[o].dtype));
+    k.alignment.push_back(bytes);
     comma(params, cat(type, "* y", o));
     comma(single, cat("y", o, "[i]"));
     comma(args, cat("b", o, "[j]"));

@@ -129,12 +129,16 @@ void KernelCache::write(std::string_view key, std::string_view kernel) {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) return complain(error.message());
-  try {
-    write_file(path, entry);
-  } catch (const Error& e) {
-    // Another process or thread may be writing the same entry at this moment, or just have done so.
-    if (!fs::exists(path + ".tmp", error) && !fs::exists(path, error)) complain(e.what());
-    return;
+  for (int attempt = 0;; ++attempt) {
+    try {
+      write_file(path, entry);
+      break;
+    } catch (const Error& e) {
+      // Another process or thread may be writing the same entry at this moment, or just have done so. Should
+      // it have been evicted already, the second attempt is alone.
+      if (fs::exists(path + ".tmp", error) || fs::exists(path, error)) return;
+      if (attempt == 1) return complain(e.what());
+    }
   }
   evict(path);
 }

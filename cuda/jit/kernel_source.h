@@ -25,6 +25,7 @@ struct KernelSource {
   std::int64_t blocks = 0;
   int threads = 0;              // per block
   int elements_per_thread = 0;  // consecutive ones
+  std::vector<int> alignment;   // bytes to which each pointer must be aligned
   // (input, output) pairs that may be one memory.
   std::vector<std::array<int, 2>> in_place;
 };

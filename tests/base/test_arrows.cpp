@@ -45,6 +45,7 @@ const std::vector<std::pair<std::string, std::set<std::string>>> kLibraries = {
     {"nv", {"cuda"}},  // nvrtc.h, nvtx3/
     {"nccl", {"cuda"}},
     {"thrust/", {"cuda"}},
+    {"dlfcn.h", {"cuda"}},  // libraries that are looked for when the program runs
     {"nanobind/", {"python_stub"}},
     {"gtest/", {}},
     {"benchmark/", {}},
@@ -115,6 +116,10 @@ std::string complaint(const Include& include) {
   if (include.name.starts_with("ingot/")) return "inside the tree, headers are included from the root";
   for (const auto& [prefix, rooms] : kLibraries)
     if (include.name.starts_with(prefix) && !rooms.count(from)) return "this library is not for " + from;
+  // cuda/jit finds NVRTC when a kernel is wanted, so that it builds without the CUDA toolkit.
+  if (include.file.starts_with("cuda/jit/"))
+    for (const std::string prefix : {"cu", "nv", "nccl", "thrust/"})
+      if (include.name.starts_with(prefix)) return "cuda/jit builds without the CUDA toolkit";
   const bool is_header = include.file.ends_with(".h") || include.file.ends_with(".def");
   if (include.name.starts_with("nlohmann/") && is_header) return "nlohmann-json is for .cpp files only";
   if (include.quoted && to.empty() && !include.name.starts_with("dnnl"))
@@ -166,6 +171,13 @@ TEST(Arrows, TheCheckSeesWhatIsWrong) {
       {{"cpu/conv.cpp", 1, "dnnl.hpp", true}, true},
       {{"cpu/conv.cpp", 1, "layers/conv.h", true}, false},
       {{"layers/conv.h", 1, "optim/sgd.h", true}, false},
+      {{"cuda/jit/elementwise_source.cpp", 1, "core/ir/walk.h", true}, true},
+      {{"cuda/jit/elementwise_source.cpp", 1, "cpu/tape.h", true}, false},
+      {{"cuda/jit/nvrtc.cpp", 1, "nvrtc.h", false}, false},
+      {{"cuda/jit/nvrtc.cpp", 1, "cuda/jit/nvrtc.h", true}, true},
+      {{"cuda/jit/nvrtc.cpp", 1, "dlfcn.h", false}, true},
+      {{"cuda/base/check.cpp", 1, "cuda_runtime.h", false}, true},
+      {{"core/base/base.cpp", 1, "dlfcn.h", false}, false},
       {{"io/safetensors.cpp", 1, "nlohmann/json.hpp", true}, true},
       {{"io/safetensors.h", 1, "nlohmann/json.hpp", true}, false},
       {{"train/trainer.h", 1, "CLI/CLI.hpp", false}, false},

@@ -67,6 +67,7 @@ ew_add_relu(const float* x0, const float* x1, float* y0) {
   EXPECT_EQ(k.threads, 256);
   EXPECT_EQ(k.elements_per_thread, 4);
   EXPECT_EQ(k.in_place, (std::vector<std::array<int, 2>>{{0, 0}}));
+  EXPECT_EQ(k.alignment, (std::vector<int>{16, 16, 16}));
 }
 
 // Mixed precision with a tail, a value that changes between steps, a column, and a second result.
@@ -149,6 +150,7 @@ ew_copy(const u8* x0, u8* y0) {
   }
 }
 )");
+  EXPECT_EQ(k.alignment, (std::vector<int>{1, 4}));
   const KernelSource far = source_of("u8->%0", {"u8[3, 16]"}, {"u8[3, 16]@10"});
   EXPECT_NE(far.text.find("tape(x0[(first + j) / 3u + (first + j) % 3u * 16u], b0[j])"), std::string::npos)
       << far.text;
@@ -302,7 +304,7 @@ TEST(ElementwiseSource, AccessesAre16BytesWide) {
   // An address that is aligned to less gets narrower accesses, and only that one.
   EXPECT_EQ(accesses(ptx("f32", "[4, 64]", {.input_alignment = {8}}), "ld"), (Sizes{8, 8, 16}));
   EXPECT_EQ(accesses(ptx("f32", "[4, 64]", {.output_alignment = {4}}), "st"), (Sizes{4, 4, 4, 4}));
-  // A row of 20 elements starts at multiples of 4 of them.
+  // Rows of 24 halves start at multiples of 8 of them, in both operands.
   const std::string row =
       compiled(source_of("f16,f16;%2=add(%0,%1)->%2", {"f16[2, 3, 24]", "f16[2, 1, 24]"}, {"f16[2, 3, 24]"}));
   EXPECT_EQ(accesses(row, "ld"), (Sizes{16, 16}));
