@@ -1,5 +1,6 @@
 #include "tests/support/ptx_device.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/error.h"
@@ -43,6 +44,11 @@ PtxDevice::PtxDevice(const std::string& ptx) : machine_(std::make_unique<Machine
 }
 
 PtxDevice::~PtxDevice() = default;
+
+void PtxDevice::share(void* data, std::size_t bytes, bool writable) {
+  machine_->check(ptxvm_register(machine_->vm, data, bytes, "shared with kernels",
+                                 writable ? 0 : static_cast<int>(PTXVM_READ_ONLY)));
+}
 
 void PtxDevice::launch(const std::string& kernel, const PtxLaunch& how, const std::vector<PtxArg>& args) {
   ptxvm* const vm = machine_->vm;
@@ -99,6 +105,8 @@ void PtxDevice::launch(const std::string& kernel, const PtxLaunch& how, const st
   ptxvm_options options;
   ptxvm_default_options(&options);
   options.seed = how.seed;
+  options.uninit_shared = 1;
+  options.resident = how.resident;
   machine_->check(ptxvm_launch(vm, kernel.c_str(), how.blocks.data(), how.threads.data(), how.shared_bytes,
                                params.data(), params.size(), &options));
 }
@@ -114,6 +122,9 @@ PtxDevice::PtxDevice(const std::string&) {
   throw UsageError(std::string(kMissing));
 }
 PtxDevice::~PtxDevice() = default;
+void PtxDevice::share(void*, std::size_t, bool) {
+  throw UsageError(std::string(kMissing));
+}
 void PtxDevice::launch(const std::string&, const PtxLaunch&, const std::vector<PtxArg>&) {
   throw UsageError(std::string(kMissing));
 }
