@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -303,7 +304,87 @@ TEST(ElementwiseKernels, LongTapesAndManyOperands) {
   expect_same(deep.ptx(), deep.cpu(), "120 instructions");
 }
 
-// The order in which threads run changes nothing, and another architecture's text gives the same bits.
+// One more instruction on registers that a seed picks.
+Reg random_step(ScalarExpr& e, const std::vector<Reg>& registers, std::mt19937& rng) {
+  const auto pick = [&](auto&& fits) {
+    std::vector<Reg> found;
+    for (const Reg r : registers)
+      if (fits(e.dtype(r))) found.push_back(r);
+    return found[rng() % found.size()];
+  };
+  const Reg a = pick([](DType) { return true; });
+  const DType d = e.dtype(a);
+  const Reg b = pick([&](DType t) { return t == d; });
+  if (d == DType::Bool) {
+    const ScalarOp ops[] = {ScalarOp::And, ScalarOp::Or, ScalarOp::Ne};
+    return rng() % 4 == 0 ? e.emit_cast(a, kAllDTypes[rng() % 8]) : e.emit(ops[rng() % 3], {a, b});
+  }
+  switch (rng() % 8) {
+    case 0:
+      return e.emit(ScalarOp::Lt, {a, b});
+    case 1: {
+      const Reg c = e.emit(ScalarOp::Ge, {b, a});
+      return e.emit(ScalarOp::Where, {c, a, b});
+    }
+    case 2:  // between floating types, or away from integers: every value has one meaning
+      return e.emit_cast(a, kAllDTypes[rng() % (is_floating(d) ? 4 : 8)]);
+    case 3:
+      return e.emit(ScalarOp::Add, {a, e.emit_const(static_cast<double>(rng() % 5), d)});
+    case 4:
+      return e.emit(ScalarOp::Relu, {a});
+    case 5:
+      return e.emit(ScalarOp::Minimum, {a, b});
+    case 6:
+      return e.emit(is_floating(d) ? ScalarOp::Mul : ScalarOp::Maximum, {a, b});
+    default:
+      return e.emit(ScalarOp::Sub, {a, b});
+  }
+}
+
+// Tapes, shapes, broadcasts and orders of axes as a seed gives them.
+TEST(ElementwiseKernels, RandomTapes) {
+  INGOT_NEEDS_PTX();
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    std::mt19937 rng(seed);
+    Shape shape;
+    const int rank = 1 + static_cast<int>(rng() % 5);
+    for (int d = 0; d < rank; ++d) {
+      const std::int64_t sizes[] = {1, 2, 3, 4, 5, 8, 16};
+      shape.push_back(sizes[rng() % (rank > 3 ? 5 : 7)]);
+    }
+    const auto layout = [&] {
+      Layout l;
+      l.rank = static_cast<std::uint8_t>(rank);
+      for (std::uint8_t d = 0; d < l.rank; ++d) l.order[d] = d;
+      std::shuffle(l.order.begin(), l.order.begin() + rank, rng);
+      return rng() % 2 ? l.canonical() : Layout::row_major();
+    };
+    const Layout common = layout();
+    KernelRun run{ScalarExpr{}, {}, {DType::F32, shape, common}};
+    std::vector<Reg> registers;
+    const int operands = 1 + static_cast<int>(rng() % 4);
+    for (int i = 0; i < operands; ++i) {
+      const DType d = kAllDTypes[rng() % 8];
+      TensorType t{d, shape, common};
+      if (rng() % 2) {  // broadcasts over some axes, in a layout of its own
+        t.layout = layout();
+        for (int a = 0; a < rank; ++a)
+          if (rng() % 2) t.shape[a] = 1;
+      }
+      registers.push_back(run.expr.add_input(d));
+      run.inputs.push_back(sample(t, static_cast<unsigned>(rng())));
+    }
+    const int steps = static_cast<int>(rng() % 9);
+    for (int i = 0; i < steps; ++i) registers.push_back(random_step(run.expr, registers, rng));
+    const int results = 1 + static_cast<int>(rng() % 3);
+    for (int i = 0; i < results; ++i)
+      run.expr.add_output(
+          registers[registers.size() - 1 - rng() % std::min<std::size_t>(registers.size(), 4)]);
+    expect_same(run.ptx(), run.cpu(), cat("seed ", seed, ": ", run.source().text));
+  }
+}
+
+// The same bits on every architecture.
 TEST(ElementwiseKernels, ArchitecturesAgree) {
   INGOT_NEEDS_PTX();
   for (const int arch : kArchitectures) {
