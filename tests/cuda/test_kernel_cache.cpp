@@ -52,7 +52,7 @@ class Environment {
 std::function<std::string()> never() {
   return []() -> std::string { throw UsageError("built, though the cache has it"); };
 }
-std::function<std::string()> gives(std::string kernel) {
+std::function<std::string()> gives(const std::string& kernel) {
   return [kernel] { return kernel; };
 }
 std::vector<std::string> files_in(const std::string& folder) {
@@ -74,8 +74,9 @@ TEST(KernelCache, FolderFromTheEnvironment) {
 
 TEST(KernelCache, KeepsWhatWasBuilt) {
   const TempDir dir;
-  std::string binary = "a\0b\n", key = "key\0with zero";
-  binary.push_back('\0');
+  const char zero = '\0';
+  const std::string binary = cat("a", zero, "b\n", zero), key = cat("key", zero, "with zero");
+  ASSERT_EQ(binary.size(), 5u);
   KernelCache cache(dir / "deep/er");
   EXPECT_EQ(cache.get(key, gives(binary)), binary);
   EXPECT_EQ(cache.get(key, never()), binary);
