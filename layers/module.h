@@ -13,7 +13,10 @@
 //   Value logits = net(x);
 #pragma once
 
+#include <concepts>
+#include <cstdint>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,26 +52,55 @@ class Layer : public Module {
   bool is_layer() const override { return true; }
 };
 
-// Runs modules one after another; each child's name is its position ("0", "1", ...) unless it has one.
+// The first argument of Sequential::add<M>() together with the line that wrote it: a call with a pack of
+// arguments cannot have a line of its own.
+template <class T>
+struct Located {
+  T value;
+  SourceLoc loc;
+  template <std::convertible_to<T> U>
+  Located(U&& v, const std::source_location& l = std::source_location::current())
+      : value(std::forward<U>(v)), loc(l) {}
+};
+
+// Runs modules one after another; each child's name is its position ("0", "1", ...) unless it has one. The
+// nodes of its layers point to the line that added them.
 class Sequential : public Module {
  public:
-  // The nodes of its layers point to the line that made the Sequential.
+  // `loc` serves children whose own line is not known.
   explicit Sequential(std::string name = {}, SourceLoc loc = SourceLoc::current())
       : Module(std::move(name)), loc_(std::move(loc)) {}
-  Sequential& add(std::shared_ptr<Module> module);
-  // net.add<Conv2d>("", 3, 64, 3)
-  template <class M, class... Args>
-  Sequential& add(Args&&... args) {
-    return add(std::make_shared<M>(std::forward<Args>(args)...));
+  Sequential& add(std::shared_ptr<Module> module, SourceLoc loc = SourceLoc::current());
+  // net.add<Conv2d>("", 3, 64, 3), net.add<MaxPool2d>(2), net.add<ReLU>()
+  template <class M>
+  Sequential& add(SourceLoc loc = SourceLoc::current()) {
+    return add(std::make_shared<M>(), std::move(loc));
   }
-  std::size_t size() const { return modules_.size(); }
+  template <class M, class... Args>
+  Sequential& add(Located<std::string> name, Args&&... args) {
+    return add(std::make_shared<M>(std::move(name.value), std::forward<Args>(args)...), name.loc);
+  }
+  template <class M, class... Args>
+  Sequential& add(Located<std::int64_t> number, Args&&... args) {
+    return add(std::make_shared<M>(number.value, std::forward<Args>(args)...), number.loc);
+  }
+  template <class M, class First, class... Args>
+  requires(!std::convertible_to<First, std::string> && !std::convertible_to<First, std::int64_t> &&
+           !std::convertible_to<First, SourceLoc>) Sequential& add(First&& first, Args&&... args) {
+    return add(std::make_shared<M>(std::forward<First>(first), std::forward<Args>(args)...), loc_);
+  }
+  std::size_t size() const { return children_.size(); }
 
  protected:
   Value forward(Value x) override;
 
  private:
+  struct Child {
+    std::shared_ptr<Module> module;
+    SourceLoc loc;
+  };
   SourceLoc loc_;
-  std::vector<std::shared_ptr<Module>> modules_;
+  std::vector<Child> children_;
 };
 
 }  // namespace ingot

@@ -6,18 +6,12 @@ namespace ingot {
 
 namespace {
 
-SourceLoc user_loc(const Graph& g, SourceLoc loc) {
-  for (const auto& l : g.build.scope_locs)
-    if (l.known()) return l;
-  return loc;
-}
-
 std::vector<Value> append(Graph& g, std::string_view name, std::span<const Value> inputs, const Attrs& attrs,
                           SourceLoc loc) {
   Node node;
   node.op = name;
   node.name = scope_path(g, name);
-  node.loc = user_loc(g, std::move(loc));
+  node.loc = user_line(g, std::move(loc));
   std::vector<TensorType> types;
   try {
     const OpDef& def = op(name);
@@ -50,7 +44,7 @@ Value state(Graph& graph, StateRole role, std::string name, const TensorType& ty
     if (graph.type(s->value) == type && s->role == role) return {graph, s->value};
     ShapeError e(cat("state '", name, "' exists as ", to_string(graph.type(s->value)),
                      " and is asked for as ", to_string(type)));
-    e.add_context(name, user_loc(graph, loc));
+    e.add_context(name, user_line(graph, std::move(loc)));
     throw e;
   }
   State s;
@@ -58,7 +52,7 @@ Value state(Graph& graph, StateRole role, std::string name, const TensorType& ty
   s.role = role;
   s.trainable = trainable;
   s.init = init;
-  return {graph, graph.add_state(std::move(s), type, user_loc(graph, std::move(loc)))};
+  return {graph, graph.add_state(std::move(s), type, user_line(graph, std::move(loc)))};
 }
 
 Value parameter(Graph& graph, std::string_view name, const TensorType& type, const Init& init,
@@ -91,6 +85,12 @@ Value apply1(std::string_view op, std::initializer_list<Value> inputs, const Att
 
 Value apply0(Graph& graph, std::string_view op, const Attrs& attrs, SourceLoc loc) {
   return append(graph, op, {}, attrs, std::move(loc)).at(0);
+}
+
+SourceLoc user_line(const Graph& graph, SourceLoc loc) {
+  for (const SourceLoc& l : graph.build.scope_locs)
+    if (l.known()) return l;
+  return loc;
 }
 
 Scope::Scope(Graph& graph, std::string name, SourceLoc loc) : graph_(graph) {

@@ -99,6 +99,8 @@ class Scope {
 };
 // "layer1.0.conv1" from the open scopes; with a leaf appended when not empty.
 std::string scope_path(const Graph& graph, std::string_view leaf = {});
+// The line that a node appended now would get: that of the outermost open scope that knows one, else `loc`.
+SourceLoc user_line(const Graph& graph, SourceLoc loc);
 
 // What a gradient rule sees: the forward node, its operands and results, and the gradients of the results.
 class GradContext {
