@@ -91,18 +91,20 @@ Value BatchNorm2d::forward(Value x) {
     attrs.eps = options_.eps;
     return apply1("batch_norm_infer", {x, gamma, beta, mean, var}, attrs);
   }
+  // A second call in one step goes on from what the first leaves behind.
+  const auto latest = [&](const Value& state) { return Value(g, g.next_content(state.id())); };
   BatchNormAttrs attrs;
   attrs.eps = options_.eps;
   attrs.momentum = options_.momentum;
-  std::vector<Value> operands{x, gamma, beta, mean, var};
+  std::vector<Value> operands{x, gamma, beta, latest(mean), latest(var)};
   if (g.build.valid_rows.valid()) {
     attrs.has_valid = true;
     operands.emplace_back(g, g.build.valid_rows);
   }
   const auto out = apply("batch_norm", operands, attrs);
-  g.add_update(mean.id(), out[3].id());
-  g.add_update(var.id(), out[4].id());
-  g.add_update(count.id(), add(count, 1.0).id());
+  g.set_update(mean.id(), out[3].id());
+  g.set_update(var.id(), out[4].id());
+  g.set_update(count.id(), add(latest(count), 1.0).id());
   return out[0];
 }
 

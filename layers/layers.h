@@ -75,8 +75,8 @@ struct BatchNormOptions {
 
 // x[N, C, ...], normalised per channel (Ioffe, Szegedy, arXiv 1502.03167). Training: with the batch's
 // statistics, over the real rows only when the batch is padded; running_mean and running_var follow with
-// `momentum`. Parameters: weight[C], bias[C]; buffers: running_mean[C], running_var[C], num_batches_tracked
-// (i64 scalar).
+// `momentum`, once per call. Parameters: weight[C], bias[C]; buffers: running_mean[C], running_var[C],
+// num_batches_tracked (i64 scalar).
 class BatchNorm2d : public Layer {
  public:
   BatchNorm2d(std::string name, std::int64_t num_features, BatchNormOptions options = {});

@@ -121,6 +121,17 @@ void Graph::add_update(ValueId state, ValueId value) {
   updates_.push_back({state, value});
 }
 
+ValueId Graph::next_content(ValueId state) const {
+  for (const auto& u : updates_)
+    if (u.state == state) return u.value;
+  return state;
+}
+
+void Graph::set_update(ValueId state, ValueId value) {
+  std::erase_if(updates_, [&](const Update& u) { return u.state == state; });
+  add_update(state, value);
+}
+
 const State* Graph::find_state(std::string_view name) const {
   for (const auto& s : states_)
     if (s.name == name) return &s;

@@ -116,6 +116,11 @@ class Graph {
   void add_output(std::string name, ValueId value);
   // The state's next content. One update per state; same type.
   void add_update(ValueId state, ValueId value);
+  // What the state will hold after the step as the graph stands: the value of its update, or itself.
+  ValueId next_content(ValueId state) const;
+  // Replaces the state's update, or adds one. For a state that one step moves several times:
+  //   g.set_update(count, add({g, g.next_content(count)}, 1.0).id());
+  void set_update(ValueId state, ValueId value);
   // Notes that `value` is the gradient an optimiser consumes for parameter `state`: the planner lays
   // gradients out in one range, in the order of the parameters.
   void add_gradient(ValueId state, ValueId value) { gradients_.push_back({state, value}); }
