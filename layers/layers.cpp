@@ -22,7 +22,12 @@ Init uniform_bound(std::int64_t fan_in) {
   return Init::uniform(-b, b);
 }
 
-void require_positive(std::string_view layer, std::string_view what, std::int64_t v) {
+// "Conv2d 'conv1'", or only the type for a layer that its place will name.
+std::string titled(std::string_view type, const std::string& name) {
+  return name.empty() ? std::string(type) : cat(type, " '", name, "'");
+}
+
+void require_positive(const std::string& layer, std::string_view what, std::int64_t v) {
   if (v <= 0) throw UsageError(cat(layer, ": ", what, " must be positive, got ", v));
 }
 
@@ -35,11 +40,14 @@ Conv2d::Conv2d(std::string name, std::int64_t in_channels, std::int64_t out_chan
       out_(out_channels),
       kernel_(kernel_size),
       options_(std::move(options)) {
-  require_positive("Conv2d", "in_channels", in_);
-  require_positive("Conv2d", "out_channels", out_);
-  require_positive("Conv2d", "groups", options_.groups);
+  const std::string title = titled("Conv2d", this->name());
+  require_positive(title, "in_channels", in_);
+  require_positive(title, "out_channels", out_);
+  require_positive(title, "kernel height", kernel_.h);
+  require_positive(title, "kernel width", kernel_.w);
+  require_positive(title, "groups", options_.groups);
   if (in_ % options_.groups != 0 || out_ % options_.groups != 0)
-    throw UsageError(cat("Conv2d: in_channels ", in_, " and out_channels ", out_,
+    throw UsageError(cat(title, ": in_channels ", in_, " and out_channels ", out_,
                          " must be multiples of groups ", options_.groups));
 }
 
@@ -59,8 +67,8 @@ Value Conv2d::forward(Value x) {
 
 Linear::Linear(std::string name, std::int64_t in_features, std::int64_t out_features, LinearOptions options)
     : Layer(std::move(name)), in_(in_features), out_(out_features), options_(options) {
-  require_positive("Linear", "in_features", in_);
-  require_positive("Linear", "out_features", out_);
+  require_positive(titled("Linear", this->name()), "in_features", in_);
+  require_positive(titled("Linear", this->name()), "out_features", out_);
 }
 
 Value Linear::forward(Value x) {
@@ -75,7 +83,7 @@ Value Linear::forward(Value x) {
 
 BatchNorm2d::BatchNorm2d(std::string name, std::int64_t num_features, BatchNormOptions options)
     : Layer(std::move(name)), features_(num_features), options_(options) {
-  require_positive("BatchNorm", "num_features", features_);
+  require_positive(titled("BatchNorm", this->name()), "num_features", features_);
 }
 
 Value BatchNorm2d::forward(Value x) {
@@ -127,7 +135,8 @@ Value LayerNorm::forward(Value x) {
 }
 
 Dropout::Dropout(std::string name, double p) : Layer(std::move(name)), p_(p) {
-  if (!(p >= 0.0 && p < 1.0)) throw UsageError(cat("Dropout: p must be in [0, 1), got ", p));
+  if (!(p >= 0.0 && p <= 1.0))
+    throw UsageError(cat(titled("Dropout", this->name()), ": p must be in [0, 1], got ", p));
 }
 
 Value Dropout::forward(Value x) {
@@ -142,8 +151,8 @@ Value Dropout::forward(Value x) {
 
 Embedding::Embedding(std::string name, std::int64_t num_embeddings, std::int64_t embedding_dim)
     : Layer(std::move(name)), num_(num_embeddings), dim_(embedding_dim) {
-  require_positive("Embedding", "num_embeddings", num_);
-  require_positive("Embedding", "embedding_dim", dim_);
+  require_positive(titled("Embedding", this->name()), "num_embeddings", num_);
+  require_positive(titled("Embedding", this->name()), "embedding_dim", dim_);
 }
 
 Value Embedding::forward(Value indices) {

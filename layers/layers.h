@@ -104,8 +104,8 @@ class LayerNorm : public Layer {
   double eps_;
 };
 
-// Training: each element is zero with probability p, the others are scaled by 1 / (1 - p). Otherwise the
-// identity.
+// Training: each element is zero with probability p, the others are scaled by 1 / (1 - p); p = 1 gives
+// zeros. Otherwise the identity.
 class Dropout : public Layer {
  public:
   explicit Dropout(std::string name, double p = 0.5);
