@@ -37,6 +37,10 @@ void require_nonnegative(std::string_view optimizer, std::string_view what, doub
   if (!(v >= 0.0)) throw UsageError(cat(optimizer, ": ", what, " must not be negative, got ", v));
 }
 
+void require_fraction(std::string_view optimizer, std::string_view what, double v) {
+  if (!(v >= 0.0 && v < 1.0)) throw UsageError(cat(optimizer, ": ", what, " must be in [0, 1), got ", v));
+}
+
 template <class O>
 OptimizerOptions common(const O& o) {
   return {o.lr, o.weight_decay, o.schedule, o.clip_norm, o.groups};
@@ -44,7 +48,7 @@ OptimizerOptions common(const O& o) {
 
 class Sgd final : public Optimizer {
  public:
-  explicit Sgd(const SgdOptions& o) : Optimizer(common(o)), o_(o) {
+  explicit Sgd(const SgdOptions& o) : Optimizer("sgd", common(o)), o_(o) {
     require_nonnegative("sgd", "momentum", o.momentum);
     if (o.nesterov && (o.momentum == 0.0 || o.dampening != 0.0))
       throw UsageError("sgd: nesterov needs a momentum and no dampening");
@@ -68,9 +72,11 @@ class Sgd final : public Optimizer {
 
 class Adam final : public Optimizer {
  public:
-  Adam(const AdamOptions& o, bool decoupled) : Optimizer(common(o)), o_(o), decoupled_(decoupled) {
-    for (const double beta : {o.beta1, o.beta2})
-      if (!(beta >= 0.0 && beta < 1.0)) throw UsageError(cat("adam: beta must be in [0, 1), got ", beta));
+  Adam(std::string_view name, const AdamOptions& o, bool decoupled)
+      : Optimizer(name, common(o)), o_(o), decoupled_(decoupled) {
+    require_fraction(name, "beta1", o.beta1);
+    require_fraction(name, "beta2", o.beta2);
+    require_nonnegative(name, "eps", o.eps);
   }
 
  private:
@@ -91,7 +97,11 @@ class Adam final : public Optimizer {
 
 class Rmsprop final : public Optimizer {
  public:
-  explicit Rmsprop(const RmspropOptions& o) : Optimizer(common(o)), o_(o) {}
+  explicit Rmsprop(const RmspropOptions& o) : Optimizer("rmsprop", common(o)), o_(o) {
+    require_fraction("rmsprop", "alpha", o.alpha);
+    require_nonnegative("rmsprop", "eps", o.eps);
+    require_nonnegative("rmsprop", "momentum", o.momentum);
+  }
 
  private:
   void append(Graph&, const Update& u) const override {
@@ -110,10 +120,15 @@ class Rmsprop final : public Optimizer {
 
 }  // namespace
 
-Optimizer::Optimizer(OptimizerOptions options) : options_(std::move(options)) {
-  require_nonnegative("optimizer", "lr", options_.lr);
-  require_nonnegative("optimizer", "weight_decay", options_.weight_decay);
-  require_nonnegative("optimizer", "clip_norm", options_.clip_norm);
+Optimizer::Optimizer(std::string_view name, OptimizerOptions options) : options_(std::move(options)) {
+  require_nonnegative(name, "lr", options_.lr);
+  require_nonnegative(name, "weight_decay", options_.weight_decay);
+  require_nonnegative(name, "clip_norm", options_.clip_norm);
+  for (const ParameterGroup& g : options_.groups) {
+    const std::string group = cat(name, ": group '", g.pattern, "'");
+    require_nonnegative(group, "lr_scale", g.lr_scale);
+    require_nonnegative(group, "weight_decay", g.weight_decay.value_or(0.0));
+  }
 }
 
 void Optimizer::minimize(Value loss, SourceLoc loc) const {
@@ -194,10 +209,10 @@ OptimizerPtr sgd(const SgdOptions& options) {
   return std::make_shared<Sgd>(options);
 }
 OptimizerPtr adam(const AdamOptions& options) {
-  return std::make_shared<Adam>(options, false);
+  return std::make_shared<Adam>("adam", options, false);
 }
 OptimizerPtr adamw(AdamOptions options) {
-  return std::make_shared<Adam>(options, true);
+  return std::make_shared<Adam>("adamw", options, true);
 }
 OptimizerPtr rmsprop(const RmspropOptions& options) {
   return std::make_shared<Rmsprop>(options);

@@ -66,7 +66,8 @@ class Optimizer {
   void minimize(Value loss, SourceLoc loc = SourceLoc::current()) const;
 
  protected:
-  explicit Optimizer(OptimizerOptions options);
+  // `name` opens the errors about options, which may not be negative.
+  Optimizer(std::string_view name, OptimizerOptions options);
   struct Update {
     Value lr, step, grad_scale;
     double weight_decay;

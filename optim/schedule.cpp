@@ -17,6 +17,10 @@ void require_steps(std::string_view schedule, std::int64_t steps) {
   if (steps <= 0) throw UsageError(cat(schedule, ": the number of steps must be positive, got ", steps));
 }
 
+void require_positive(std::string_view schedule, std::string_view what, double v) {
+  if (!(v > 0.0)) throw UsageError(cat(schedule, ": ", what, " must be positive, got ", v));
+}
+
 // from + (to - from) (1 - cos(pi x)) / 2 for x in [0, 1].
 Value anneal(Value x, double from, double to) {
   const Value rise = (1.0 - cos(minimum(maximum(x, 0.0), 1.0) * std::numbers::pi)) * 0.5;
@@ -29,6 +33,8 @@ Schedule::Schedule() : f_([](Value t, double lr) { return full(t.graph(), lr, {D
 
 Schedule Schedule::warmup(std::int64_t steps, double start_factor) const {
   require_steps("warmup", steps);
+  if (!(start_factor >= 0.0 && start_factor <= 1.0))
+    throw UsageError(cat("warmup: start_factor must be in [0, 1], got ", start_factor));
   return Schedule([after = f_, steps, start_factor](Value t, double lr) {
     const Value ramp = (t / d(steps) * (1.0 - start_factor) + start_factor) * lr;
     return where(lt(t, d(steps)), ramp, after(maximum(t - d(steps), 0.0), lr));
@@ -53,6 +59,8 @@ Schedule one_cycle(std::int64_t total_steps, double pct_start, double div_factor
   require_steps("one_cycle", total_steps);
   if (!(pct_start > 0.0 && pct_start < 1.0))
     throw UsageError(cat("one_cycle: pct_start must be in (0, 1), got ", pct_start));
+  require_positive("one_cycle", "div_factor", div_factor);
+  require_positive("one_cycle", "final_div_factor", final_div_factor);
   return Schedule([=](Value t, double lr) {
     const double up = pct_start * d(total_steps) - 1.0, down = d(total_steps) - 1.0 - up;
     const double low = lr / div_factor;

@@ -1,7 +1,7 @@
 // Learning-rate schedules: functions of the step number, computed inside the graph.
 //
 // t counts finished optimiser steps (0 in the first step). Formulas and defaults are those of
-// torch.optim.lr_scheduler, in steps.
+// torch.optim.lr_scheduler, in steps, but for the default start of a warm-up.
 //
 //   SGD sgd({.lr = 0.1, .momentum = 0.9, .schedule = cosine(10000).warmup(500)});
 #pragma once
@@ -23,7 +23,7 @@ class Schedule {
   explicit Schedule(Function f) : f_(std::move(f)) {}
   Value operator()(Value t, double lr) const { return f_(t, lr); }
   // Linear from start_factor * lr over the first `steps` steps; then this schedule, with t counted from
-  // there.
+  // there: LinearLR (whose start_factor is 1/3) and SequentialLR.
   Schedule warmup(std::int64_t steps, double start_factor = 1e-3) const;
 
  private:
