@@ -1,6 +1,7 @@
 #include "train/metrics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <sstream>
 
@@ -16,18 +17,25 @@ double ratio(std::int64_t a, std::int64_t b) {
 
 }  // namespace
 
-ConfusionMatrix::ConfusionMatrix(std::int64_t classes)
-    : classes_(classes), counts_(static_cast<std::size_t>(classes * classes)) {}
+ConfusionMatrix::ConfusionMatrix(std::int64_t classes) : classes_(classes) {
+  if (classes < 0)
+    throw UsageError(cat("ConfusionMatrix: the number of classes must not be negative, got ", classes));
+  counts_.resize(static_cast<std::size_t>(classes * classes));
+}
 
-void ConfusionMatrix::add(std::int64_t actual, std::int64_t predicted) {
+std::size_t ConfusionMatrix::cell(std::int64_t actual, std::int64_t predicted) const {
   if (actual < 0 || actual >= classes_ || predicted < 0 || predicted >= classes_)
     throw UsageError(cat("class ", actual, " or ", predicted, " is outside [0, ", classes_, ")"));
-  ++counts_[static_cast<std::size_t>(actual * classes_ + predicted)];
+  return static_cast<std::size_t>(actual * classes_ + predicted);
+}
+
+void ConfusionMatrix::add(std::int64_t actual, std::int64_t predicted) {
+  ++counts_[cell(actual, predicted)];
   ++total_;
 }
 
 std::int64_t ConfusionMatrix::count(std::int64_t actual, std::int64_t predicted) const {
-  return counts_.at(static_cast<std::size_t>(actual * classes_ + predicted));
+  return counts_[cell(actual, predicted)];
 }
 
 double ConfusionMatrix::accuracy() const {
@@ -79,6 +87,7 @@ std::string ConfusionMatrix::to_string(const std::vector<std::string>& names) co
 }
 
 bool in_top_k(const float* logits, std::int64_t classes, std::int64_t label, std::int64_t k) {
+  if (std::isnan(logits[label])) return false;
   std::int64_t above = 0;
   for (std::int64_t c = 0; c < classes; ++c) above += logits[c] > logits[label] ? 1 : 0;
   return above < k;

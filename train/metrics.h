@@ -5,6 +5,7 @@
 //   m.accuracy(); m.f1(3); m.macro_f1();
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,7 +19,7 @@ class ConfusionMatrix {
   ConfusionMatrix() = default;
   explicit ConfusionMatrix(std::int64_t classes);
 
-  // Throws UsageError when a class is out of range.
+  // Each throws UsageError when a class is out of range.
   void add(std::int64_t actual, std::int64_t predicted);
   std::int64_t classes() const { return classes_; }
   std::int64_t total() const { return total_; }
@@ -35,11 +36,13 @@ class ConfusionMatrix {
   std::string to_string(const std::vector<std::string>& names = {}) const;
 
  private:
+  std::size_t cell(std::int64_t actual, std::int64_t predicted) const;
   std::int64_t classes_ = 0, total_ = 0;
   std::vector<std::int64_t> counts_;  // [actual][predicted]
 };
 
-// True when the label's logit is among the k largest of the row; ties count for the label.
+// True when the label's logit is among the k largest of the row; ties count for the label, NaN is never among
+// them.
 bool in_top_k(const float* logits, std::int64_t classes, std::int64_t label, std::int64_t k);
 
 }  // namespace ingot
