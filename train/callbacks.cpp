@@ -121,7 +121,8 @@ void ModelCheckpoint::on_batch_end(Trainer& t, std::int64_t step, const Logs&) {
 void ModelCheckpoint::on_epoch_end(Trainer& t, std::int64_t, const Logs& logs) {
   if (best_) {
     const double v = value_of(logs, monitor_, "ModelCheckpoint");
-    if (should_rise(monitor_) ? v <= best_value_ : v >= best_value_) return;
+    const bool better = should_rise(monitor_) ? v > best_value_ : v < best_value_;
+    if (!better) return;  // NaN is not
     best_value_ = v;
   }
   t.save_checkpoint(path_);
