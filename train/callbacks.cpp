@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -179,7 +180,13 @@ void CsvLogger::on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) {
     text_ += "\n";
   }
   text_ += cat(epoch + 1);
-  for (const auto& [_, v] : logs) text_ += cat(",", printf_string("%.9g", v));
+  std::istringstream header(text_.substr(0, text_.find('\n')));
+  std::string column;
+  std::getline(header, column, ',');  // the epoch
+  while (std::getline(header, column, ',')) {
+    const auto it = logs.find(column);
+    text_ += it == logs.end() ? "," : cat(",", printf_string("%.9g", it->second));
+  }
   text_ += "\n";
   write_file(path_, text_);
 }

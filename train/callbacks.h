@@ -71,7 +71,7 @@ class EarlyStopping final : public Callback {
 };
 
 // One row per epoch; the file is replaced as a whole after each, so it never holds half a row. A resumed run
-// keeps the rows before it.
+// keeps the rows before it, and their columns: a value that is missing leaves its cell empty.
 class CsvLogger final : public Callback {
  public:
   explicit CsvLogger(std::string path) : path_(std::move(path)) {}
