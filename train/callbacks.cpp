@@ -146,6 +146,10 @@ EarlyStopping::EarlyStopping(std::string monitor, std::int64_t patience, double 
 
 // A run that was killed after its last epoch and before it could say so has nothing left to train.
 void EarlyStopping::on_train_begin(Trainer& t) {
+  if (t.progress().step == 0) {  // a new run
+    best_ = should_rise(monitor_) ? -kInfinity : kInfinity;
+    bad_epochs_ = 0;
+  }
   if (bad_epochs_ >= patience_) t.stop();
 }
 

@@ -54,7 +54,8 @@ class ModelCheckpoint final : public Callback {
 };
 
 // Stops when the monitored value has not improved by min_delta for `patience` epochs. Values whose name holds
-// "accuracy" or "f1" should rise, all others fall.
+// "accuracy" or "f1" should rise, all others fall. The weights stay those of the last epoch. A run that it
+// stopped stays stopped when resumed, unless `patience` has grown.
 class EarlyStopping final : public Callback {
  public:
   explicit EarlyStopping(std::string monitor = "val_loss", std::int64_t patience = 3, double min_delta = 0.0);
