@@ -78,6 +78,7 @@ class RunConfig final : public Callback {
   RunConfig(nlohmann::ordered_json config, std::string out, std::int64_t checkpoint_every)
       : config_(std::move(config)), out_(std::move(out)), every_(checkpoint_every) {}
   std::string name() const override { return "run"; }
+  bool after_others() const override { return true; }
   void on_batch_end(Trainer&, std::int64_t step, const Logs&) override {
     if (every_ > 0 && step % every_ == 0) write();
   }
@@ -108,6 +109,7 @@ class RunConfig final : public Callback {
 class SaveOnStop final : public Callback {
  public:
   explicit SaveOnStop(std::string path) : path_(std::move(path)) {}
+  bool after_others() const override { return true; }
   void on_train_end(Trainer& t, const Logs&) override {
     if (t.stopping() && t.progress().epoch < t.progress().epochs) t.save_checkpoint(path_);
   }
@@ -188,7 +190,7 @@ int run_train(TrainArguments& a) {
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
     fit.callbacks.push_back(std::make_shared<JsonLinesLogger>(a.out + "/log.jsonl"));
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
-    // Last, so that it saves what the callbacks before it have seen.
+    // In this order: the configuration is written when the checkpoint is.
     fit.callbacks.push_back(std::make_shared<ModelCheckpoint>(last, a.checkpoint_every));
     fit.callbacks.push_back(std::make_shared<SaveOnStop>(last));
     fit.callbacks.push_back(std::make_shared<RunConfig>(config, a.out, a.checkpoint_every));

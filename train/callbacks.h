@@ -33,13 +33,15 @@ class ProgressLine final : public Callback {
   std::int64_t first_step_ = 0;
 };
 
-// Writes a checkpoint after each epoch, and every `every_steps` steps when that is positive. With `best` set
-// only when the monitored value improves.
+// Writes a checkpoint after each epoch, and every `every_steps` steps when that is positive, when all other
+// callbacks have seen the epoch or step. With `best` set only after epochs in which the monitored value
+// improves on the best before.
 class ModelCheckpoint final : public Callback {
  public:
   explicit ModelCheckpoint(std::string path, std::int64_t every_steps = 0, bool best = false,
                            std::string monitor = "val_loss");
   std::string name() const override;
+  bool after_others() const override { return true; }
   void on_batch_end(Trainer&, std::int64_t step, const Logs& logs) override;
   void on_epoch_end(Trainer&, std::int64_t epoch, const Logs& logs) override;
   std::string state() const override;

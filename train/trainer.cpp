@@ -288,21 +288,24 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   } reset{t};
   if (!options.resume.empty()) t.resume(options.resume, loader);
 
+  std::vector<std::shared_ptr<Callback>> callbacks = options.callbacks;
+  std::stable_partition(callbacks.begin(), callbacks.end(), [](const auto& c) { return !c->after_others(); });
+
   History history;
   Logs last;
-  for (const auto& c : options.callbacks) c->on_train_begin(*this);
+  for (const auto& c : callbacks) c->on_train_begin(*this);
   while (t.progress.epoch < options.epochs && !t.stop) {
     const auto start = Clock::now();
     const double waited_before = loader.wait_seconds();
     const std::int64_t seen_before = t.sums.seen;
     const auto now = [&] { return t.logs(start, seen_before, loader.wait_seconds() - waited_before); };
-    for (const auto& c : options.callbacks) c->on_epoch_begin(*this, t.progress.epoch);
+    for (const auto& c : callbacks) c->on_epoch_begin(*this, t.progress.epoch);
     bool finished = true;
     while (const Batch* batch = loader.next()) {
       t.step(*batch);
-      if (!options.callbacks.empty()) {
+      if (!callbacks.empty()) {
         const Logs l = now();
-        for (const auto& c : options.callbacks) c->on_batch_end(*this, t.progress.step, l);
+        for (const auto& c : callbacks) c->on_batch_end(*this, t.progress.step, l);
       }
       if (t.stop) {
         finished = false;
@@ -326,9 +329,9 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
     const std::int64_t epoch = t.progress.epoch++;
     t.sums = {};
     history.push_back(last);
-    for (const auto& c : options.callbacks) c->on_epoch_end(*this, epoch, last);
+    for (const auto& c : callbacks) c->on_epoch_end(*this, epoch, last);
   }
-  for (const auto& c : options.callbacks) c->on_train_end(*this, last);
+  for (const auto& c : callbacks) c->on_train_end(*this, last);
   return history;
 }
 

@@ -32,12 +32,15 @@ class Trainer;
 // "val_accuracy", ...
 using Logs = std::map<std::string, double>;
 
-// Keras' callback, in the order in which the trainer calls it. `state` and `restore` go through the
-// checkpoint, so that a resumed run decides as the first one would have.
+// Keras' callback: its functions stand in the order in which the trainer calls them. `state` and `restore` go
+// through the checkpoint, so that a resumed run decides as the first one would have.
 class Callback {
  public:
   virtual ~Callback() = default;
   virtual std::string name() const { return {}; }  // key of its state; empty: it has none
+  // Called after those that answer false, wherever it stands in the list: a checkpoint must hold what the
+  // others made of the epoch.
+  virtual bool after_others() const { return false; }
   virtual void on_train_begin(Trainer&) {}
   virtual void on_epoch_begin(Trainer&, std::int64_t /*epoch*/) {}
   virtual void on_batch_end(Trainer&, std::int64_t /*step*/, const Logs&) {}
