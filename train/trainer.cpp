@@ -427,10 +427,13 @@ void Trainer::save(const std::string& path) {
 void Trainer::load(const std::string& path) {
   const TensorFile c = load_weights(path);
   Impl& t = *impl_;
-  t.normalisation = Impl::read_normalisation(c.metadata, path);
-  t.loaded.clear();
+  TensorList weights;
   for (const auto& [name, tensor] : c.tensors)
-    if (!name.starts_with("optim/") && name != "generator") t.loaded.emplace_back(name, tensor);
+    if (!name.starts_with("optim/") && name != "generator") weights.emplace_back(name, tensor);
+  for (const auto* session : {&t.train, &t.eval, &t.infer})
+    if (*session) Impl::require_match(**session, weights, path, true);
+  t.normalisation = Impl::read_normalisation(c.metadata, path);
+  t.loaded = std::move(weights);
   t.train.reset();
   t.eval.reset();
   t.infer.reset();

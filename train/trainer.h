@@ -122,9 +122,12 @@ class Trainer {
   // Weights and buffers by state-dict key, as safetensors with a checksum. Throws NumericError, and leaves
   // the file as it was, when one of them is not finite; so does save_checkpoint().
   void save(const std::string& path);
-  // Throws FormatError whose message lists every missing, unexpected and reshaped key.
+  // Throws FormatError whose message lists every missing, unexpected and reshaped key; before any of fit(),
+  // evaluate() and predict() the keys are not known, and the first of them throws it. Optimiser states are
+  // left out.
   void load(const std::string& path);
-  // Everything a run needs to go on: states, generator, loader position, callbacks.
+  // Everything a run needs to go on: states, generator, loader position, callbacks. During fit() or after it;
+  // throws UsageError when fit() ended with an error.
   void save_checkpoint(const std::string& path);
 
   // Of the last fit(), or of the file that was loaded; nothing when neither said.
