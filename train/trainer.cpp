@@ -71,7 +71,10 @@ struct Trainer::Impl {
   DataLoader* loader = nullptr;
   const FitOptions* fit_options = nullptr;
   EpochSums sums;
-  LoaderState resume_at;
+  double lr = 0.0;  // of the last step
+  // Where the last fit() ended, for checkpoints after it; empty when it ended with an error, in the middle of
+  // a step.
+  nlohmann::json left_at;
 
   Session make_session(const Graph& graph, const char* guard) const {
     SessionOptions o;
@@ -133,28 +136,27 @@ struct Trainer::Impl {
     sums.loss += train->output("loss").item() * static_cast<double>(batch.valid);
     sums.correct += train->output("correct").item();
     sums.seen += batch.valid;
+    lr = train->output("lr").item();
     ++progress.step;
   }
 
+  // Valid during fit().
   nlohmann::json describe() const {
+    const LoaderState s = loader->state();
     nlohmann::json j;
     j["seed"] = options.seed;
     j["epoch"] = progress.epoch;
     j["step"] = progress.step;
+    j["lr"] = lr;
     j["sums"] = {sums.loss, sums.correct, sums.seen};
-    if (loader != nullptr) {
-      const LoaderState s = loader->state();
-      j["loader"] = {{"seed", s.seed},
-                     {"epoch", s.epoch},
-                     {"next_batch", s.next_batch},
-                     {"dataset_size", s.dataset_size},
-                     {"batch_size", s.batch_size}};
-    }
-    if (fit_options != nullptr) {
-      j["callbacks"] = nlohmann::json::object();
-      for (const auto& c : fit_options->callbacks)
-        if (!c->name().empty()) j["callbacks"][c->name()] = c->state();
-    }
+    j["loader"] = {{"seed", s.seed},
+                   {"epoch", s.epoch},
+                   {"next_batch", s.next_batch},
+                   {"dataset_size", s.dataset_size},
+                   {"batch_size", s.batch_size}};
+    j["callbacks"] = nlohmann::json::object();
+    for (const auto& c : fit_options->callbacks)
+      if (!c->name().empty()) j["callbacks"][c->name()] = c->state();
     return j;
   }
 
@@ -178,6 +180,7 @@ struct Trainer::Impl {
       data.restore(s);
       progress.epoch = j.at("epoch");
       progress.step = j.at("step");
+      lr = j.value("lr", 0.0);
       sums = {j.at("sums").at(0), j.at("sums").at(1), j.at("sums").at(2)};
       for (const auto& callback : fit_options->callbacks)
         if (!callback->name().empty() && j.at("callbacks").contains(callback->name()))
@@ -236,7 +239,7 @@ struct Trainer::Impl {
                  seconds = seconds_since(epoch_start);
     l["loss"] = sums.loss / seen;
     l["accuracy"] = sums.correct / seen;
-    l["lr"] = train->output("lr").item();
+    l["lr"] = lr;
     l["images_per_second"] = static_cast<double>(sums.seen - seen_before) / std::max(seconds, 1e-9);
     l["input_bound"] = waited / std::max(seconds, 1e-9);
     l["seconds"] = seconds;
@@ -272,6 +275,8 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
 
   t.normalisation = Normalisation{options.augment.mean, options.augment.stddev};
   t.stop = false;
+  t.left_at = nullptr;
+  t.lr = 0.0;
   t.sums = {};
   t.progress.epoch = 0;
   t.progress.step = 0;
@@ -332,6 +337,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
     for (const auto& c : callbacks) c->on_epoch_end(*this, epoch, last);
   }
   for (const auto& c : callbacks) c->on_train_end(*this, last);
+  t.left_at = t.describe();
   return history;
 }
 
@@ -443,10 +449,15 @@ void Trainer::load(const std::string& path) {
 void Trainer::save_checkpoint(const std::string& path) {
   Impl& t = *impl_;
   if (!t.train) throw UsageError("save_checkpoint: nothing was trained yet");
+  if (t.loader == nullptr && t.left_at.is_null())
+    throw UsageError(
+        "save_checkpoint: the last fit() ended with an error, nothing can go on from there; resume from an "
+        "earlier checkpoint, or save() the weights");
   t.require_finite(path);
   Metadata metadata = t.identity();
   // Callbacks may hold file names, which need not be UTF-8.
-  metadata["state"] = t.describe().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  metadata["state"] = (t.loader != nullptr ? t.describe() : t.left_at)
+                          .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const auto states = t.train->states();
   ingot::save_checkpoint(path, {{states.begin(), states.end()}, metadata});
 }
