@@ -117,10 +117,12 @@ TEST(EarlyStopping, CountsOnAfterAResume) {
 TEST(EarlyStopping, StateSurvivesText) {
   EarlyStopping a("val_loss", 3), b("val_loss", 3);
   const auto t = trainer();
-  a.on_epoch_end(*t, 0, {{"val_loss", 1.0 / 3.0}});
-  a.on_epoch_end(*t, 1, {{"val_loss", 0.5}});
+  a.on_epoch_end(*t, 0, {{"val_loss", 2.0 / 3.0}});
+  a.on_epoch_end(*t, 1, {{"val_loss", 0.75}});
   b.restore(a.state());
   EXPECT_EQ(b.state(), a.state());
+  for (EarlyStopping* c : {&a, &b}) c->on_epoch_end(*t, 2, {{"val_loss", 2.0 / 3.0}});
+  EXPECT_EQ(b.state(), a.state()) << "every digit counts";
   EarlyStopping fresh("val_loss", 3);
   b.restore(fresh.state());  // infinity
   EXPECT_EQ(b.state(), fresh.state());
