@@ -2,8 +2,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <exception>
+#include <system_error>
 
 #include "core/base/error.h"
 #include "tools/commands.h"
@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
     const int code = action();
     if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
     std::fprintf(stderr, "ingot: cannot write the results to the standard output: %s\n",
-                 std::strerror(errno));
+                 std::generic_category().message(errno).c_str());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "ingot: out of memory; `ingot plan` says what a batch size needs\n");
   } catch (const std::exception& e) {
