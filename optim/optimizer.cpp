@@ -141,6 +141,18 @@ void Optimizer::minimize(Value loss, SourceLoc loc) const {
   for (const auto& pg : options_.groups)
     groups.push_back({pg.lr_scale, pg.weight_decay.value_or(options_.weight_decay), {}});
   groups.push_back({1.0, options_.weight_decay, {}});
+  for (const auto& pg : options_.groups) {  // a group for nobody is a misspelt one
+    std::vector<std::string> names;
+    bool used = false;
+    for (const State& s : g.states())
+      if (s.role == StateRole::Parameter) {
+        used = used || glob(pg.pattern, s.name);
+        names.push_back(s.name);
+      }
+    if (!used)
+      throw UsageError(
+          cat("minimize: no parameter matches the group '", pg.pattern, "'; there are: ", join(names)));
+  }
   std::vector<Value> params;
   for (const State& s : g.states()) {
     if (s.role != StateRole::Parameter || !s.trainable) continue;
