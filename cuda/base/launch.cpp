@@ -1,0 +1,40 @@
+#include "cuda/base/launch.h"
+
+#include "cuda/base/check.h"
+
+namespace ingot::cuda::detail {
+
+namespace {
+
+// Up to here every kernel may go without asking.
+constexpr std::size_t kPlainShared = 48 * 1024;
+
+std::string describe(const void* kernel, dim3 grid, dim3 block, std::size_t dynamic_shared) {
+  const char* name = nullptr;
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess || name == nullptr) {
+    (void)cudaGetLastError();
+    name = "a kernel";
+  }
+  return cat("launch of ", name, " with grid (", grid.x, ", ", grid.y, ", ", grid.z, "), block (", block.x,
+             ", ", block.y, ", ", block.z, "), ", dynamic_shared, " bytes of dynamic shared memory");
+}
+
+}  // namespace
+
+void launch_kernel(const void* kernel, dim3 grid, dim3 block, std::size_t dynamic_shared, cudaStream_t stream,
+                   void** arguments) {
+  if (dynamic_shared > kPlainShared) {
+    const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                    static_cast<int>(dynamic_shared));
+    if (status != cudaSuccess) throw_error(status, describe(kernel, grid, block, dynamic_shared));
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = dynamic_shared;
+  config.stream = stream;
+  const cudaError_t status = cudaLaunchKernelExC(&config, kernel, arguments);
+  if (status != cudaSuccess) throw_error(status, describe(kernel, grid, block, dynamic_shared));
+}
+
+}  // namespace ingot::cuda::detail
