@@ -12,7 +12,6 @@ if(INGOT_CUDA STREQUAL "ON" AND NOT EXISTS ${PROJECT_SOURCE_DIR}/cuda/backend/re
   message(FATAL_ERROR "INGOT_CUDA=ON, but this source tree has no CUDA backend. Use AUTO or OFF.")
 endif()
 list(APPEND INGOT_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
-include(IngotCuda)
 list(APPEND INGOT_SOURCES ${INGOT_CUDA_SOURCES})
 
 include(IngotHeaders)

@@ -38,9 +38,9 @@
       *static_cast<T(*) __VA_ARGS__>(::ingot::sim::shared_array(&name##_site, #name, sizeof(T __VA_ARGS__)))
 #define GPU_DYN_SHARED(T, name) T* const name = static_cast<T*>(::ingot::sim::dynamic_shared())
 #else
-#define GPU_SHARED(name, T, ...) __shared__ alignas(16) T name __VA_ARGS__
-#define GPU_DYN_SHARED(T, name)                                       \
-  extern __shared__ alignas(16) unsigned char ingot_dynamic_shared[]; \
+#define GPU_SHARED(name, T, ...) __shared__ __align__(16) T name __VA_ARGS__
+#define GPU_DYN_SHARED(T, name)                                         \
+  extern __shared__ __align__(16) unsigned char ingot_dynamic_shared[]; \
   T* const name = reinterpret_cast<T*>(ingot_dynamic_shared)
 #endif
 

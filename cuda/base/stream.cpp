@@ -13,7 +13,9 @@ Stream::Stream(Priority priority) : owned_(true) {
 }
 
 Stream::~Stream() {
-  if (owned_) INGOT_CUDA_LOG(cudaStreamDestroy(handle_));
+  if (!owned_) return;
+  INGOT_CUDA_LOG(cudaStreamSynchronize(handle_));
+  INGOT_CUDA_LOG(cudaStreamDestroy(handle_));
 }
 
 Stream& Stream::operator=(Stream&& other) noexcept {

@@ -1,0 +1,113 @@
+// What a .cu file sees in place of a GPU: this header is force-included when g++ compiles one for the
+// simulated device.
+//
+// It gives CUDA's device vocabulary (index variables, barriers, warp functions, atomics, the maths that
+// cuda/base/kernel.h promises) as ordinary functions on top of the calls of `namespace ingot::sim`, which run
+// on the simulator's fibers. The CUDA headers themselves define __global__ and its like as nothing for a host
+// compiler.
+//
+//   g++ -std=c++20 -x c++ -include tests/support/cuda_sim/prelude.h -c kernels.cu
+#pragma once
+
+#define INGOT_CUDA_SIM 1
+// For code of the simulator that is compiled into kernel files: its accesses are not the kernel's.
+#define INGOT_SIM_NO_CALLBACKS __attribute__((no_sanitize("thread")))
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+#include <vector_functions.h>
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+// Shared memory has a macro of its own; the keyword would silently be a local variable here.
+#undef __shared__
+#define __shared__ static_assert(false, "use GPU_SHARED or GPU_DYN_SHARED of cuda/base/kernel.h");
+
+extern constinit uint3 threadIdx;
+extern constinit uint3 blockIdx;
+extern constinit dim3 blockDim;
+extern constinit dim3 gridDim;
+inline constexpr int warpSize = 32;
+
+namespace ingot::sim {
+
+// ---- Calls of cuda/base/kernel.h ----
+void* shared_array(const void* site, const char* name, std::size_t bytes);
+void* dynamic_shared();
+void check_aligned(const void* pointer, std::size_t bytes);
+enum class MmaKind { F16, BF16, TF32 };
+void mma(MmaKind kind, float* d, const unsigned* a, const unsigned* b);
+unsigned to_tf32(float value);
+void ldmatrix(unsigned* r, int matrices, bool transposed, const void* row);
+void copy_async(void* shared, const void* global, int bytes, int valid);
+void copy_async_commit();
+void copy_async_wait(int pending);
+
+// ---- Calls of this header ----
+enum class Shuffle { Index, Xor, Up, Down };
+void barrier(const char* file, int line);
+void warp_barrier(unsigned mask, const char* file, int line);
+void warp_shuffle(Shuffle kind, unsigned mask, void* value, std::size_t bytes, int lane, int width,
+                  const char* file, int line);
+unsigned warp_ballot(unsigned mask, bool predicate, const char* file, int line);
+unsigned active_lanes();
+void fence();
+// Announces an atomic access by the running thread.
+void atomic_access(const void* address, std::size_t bytes);
+
+// ---- Kernels the simulator can call ----
+struct Kernel {
+  void (*invoke)(const void* function, void** arguments);
+  std::size_t count;
+  const std::size_t* sizes;   // of each parameter
+  const std::size_t* aligns;  // likewise
+  bool reports_accesses;      // compiled with access callbacks
+};
+void know_kernel(const void* function, const Kernel& kernel);
+
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kReportsAccesses = true;
+#else
+inline constexpr bool kReportsAccesses = false;
+#endif
+
+template <class... P>
+struct KernelType {
+  static_assert((std::is_trivially_copyable_v<P> && ...), "a kernel's parameters are copied byte by byte");
+  static constexpr std::size_t sizes[] = {sizeof(P)..., 0};
+  static constexpr std::size_t aligns[] = {alignof(P)..., 0};
+  template <std::size_t... I>
+  INGOT_SIM_NO_CALLBACKS static void call(const void* function, void** arguments, std::index_sequence<I...>) {
+    reinterpret_cast<void (*)(P...)>(const_cast<void*>(function))(*static_cast<P*>(arguments[I])...);
+  }
+  INGOT_SIM_NO_CALLBACKS static void invoke(const void* function, void** arguments) {
+    call(function, arguments, std::index_sequence_for<P...>{});
+  }
+};
+
+template <class... P>
+void know_kernel(void (*function)(P...)) {
+  using Type = KernelType<P...>;
+  know_kernel(reinterpret_cast<const void*>(function),
+              Kernel{&Type::invoke, sizeof...(P), Type::sizes, Type::aligns, kReportsAccesses});
+}
+
+template <class T, class F>
+INGOT_SIM_NO_CALLBACKS T atomic_update(T* address, F next) {
+  atomic_access(address, sizeof(T));
+  T old;
+  __builtin_memcpy(&old, static_cast<const void*>(address), sizeof(T));
+  const T value = next(old);
+  __builtin_memcpy(static_cast<void*>(address), &value, sizeof(T));
+  return old;
+}
+
+}  // namespace ingot::sim
+
+#include "tests/support/cuda_sim/intrinsics.h"

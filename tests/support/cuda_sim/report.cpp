@@ -1,0 +1,164 @@
+#include "tests/support/cuda_sim/report.h"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+#include <signal.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "tests/support/cuda_sim/engine.h"
+#include "tests/support/cuda_sim/machine.h"
+
+namespace ingot::sim {
+
+namespace {
+
+// Where the hardware stopped a kernel, kept while the fault is turned into a finding.
+struct HardwareFault {
+  std::uintptr_t address = 0;
+  const void* code = nullptr;
+};
+HardwareFault hardware_fault;
+
+// Runs on the fiber's stack, where the faulting instruction was.
+[[noreturn]] void explain_kernel_fault() {
+  Engine& e = engine();
+  const auto [address, code] = hardware_fault;
+  const std::string place = e.place(e.thread(), static_cast<const char*>(code) + 1);
+  Memory& memory = machine().memory();
+  if (e.stacks().overflowed(address) != nullptr) {
+    report(Fault::StackOverflow, cat(place, " used more than ", StackPool::kBytes,
+                                     " bytes of local variables; a GPU would spill them all to memory"));
+    e.abandon(cudaErrorLaunchFailure);
+  }
+  if (!memory.contains(address)) {
+    // x86 reports a misaligned 16-byte access without its address.
+    const bool misaligned = address == 0;
+    report(misaligned ? Fault::Misaligned : Fault::OutOfBounds,
+           cat(place, misaligned
+                          ? " used a null pointer, or a 16-byte access whose address is not a multiple of 16"
+                          : cat(" used address ", reinterpret_cast<const void*>(address),
+                                ", which belongs to nothing; check its pointers and indices")));
+    e.abandon(misaligned ? cudaErrorMisalignedAddress : cudaErrorIllegalAddress);
+  }
+  const Allocation* const a = memory.find(address);
+  if (a == nullptr || a->state == Allocation::State::Live) {
+    report(Fault::OutOfBounds,
+           cat(place, " used memory ",
+               a != nullptr ? "behind the end of " + describe(*a) : "outside every allocation",
+               "; check the index against the size"));
+  } else {
+    report(Fault::UseAfterFree,
+           cat(place, " used ", describe(*a),
+               a->state == Allocation::State::Freed
+                   ? ", which was freed; keep its buffer alive until the stream has passed the kernel"
+                   : ", whose allocation this stream does not wait for; order the streams by an event"));
+  }
+  e.abandon(cudaErrorIllegalAddress);
+}
+
+void on_fault(int signal_number, siginfo_t* info, void* raw_context) {
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  auto* const context = static_cast<ucontext_t*>(raw_context);
+  auto& registers = context->uc_mcontext.gregs;
+  Engine& e = engine();
+  if (e.running() && e.thread() >= 0 &&
+      e.stacks().contains(static_cast<std::uintptr_t>(registers[REG_RSP]))) {
+    hardware_fault = {address, reinterpret_cast<const void*>(registers[REG_RIP])};
+    // Continue in explain_kernel_fault. Its frame goes below the kernel's red zone, or to the top of an
+    // overflowed stack; nothing on it is used again.
+    auto stack = static_cast<std::uintptr_t>(registers[REG_RSP]) - 256;
+    if (e.stacks().overflowed(address) != nullptr)
+      stack = reinterpret_cast<std::uintptr_t>(e.state(e.thread()).stack->top());
+    registers[REG_RSP] = static_cast<greg_t>(stack / 16 * 16 - 8);
+    registers[REG_RIP] = reinterpret_cast<greg_t>(&explain_kernel_fault);
+    return;
+  }
+  if (machine_exists() && machine().memory().contains(address)) {
+    const Allocation* const a = machine().memory().find(address);
+    const std::string text = cat("host code touched device memory at ", info->si_addr,
+                                 a != nullptr ? " (" + describe(*a) + ")" : "", " at ",
+                                 source_line(reinterpret_cast<const void*>(registers[REG_RIP] + 1)),
+                                 "; copy it to the host first: cuda/base/memory.h\n");
+    (void)!write(STDERR_FILENO, text.data(), text.size());
+  }
+  // Not ours to judge: die of it in the ordinary way.
+  signal(signal_number, SIG_DFL);
+}
+
+}  // namespace
+
+std::string file_name(const char* path) {
+  const char* const slash = std::strrchr(path, '/');
+  return slash == nullptr ? path : slash + 1;
+}
+
+std::string function_name(const void* function) {
+  Dl_info info{};
+  if (dladdr(function, &info) == 0 || info.dli_sname == nullptr || info.dli_saddr != function)
+    return cat("kernel at ", function);
+  int status = 0;
+  char* const plain = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
+  std::string name = status == 0 ? plain : info.dli_sname;
+  std::free(plain);
+  // "void ns::f<float>(float const*, int)": the part between result and parameters.
+  int depth = 0;
+  std::size_t end = name.size();
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if (name[i] == '<') ++depth;
+    if (name[i] == '>') --depth;
+    if (name[i] == '(' && depth == 0 && name.compare(i, 11, "(anonymous ") != 0) {
+      end = i;
+      break;
+    }
+  }
+  name.resize(end);
+  if (name.starts_with("void ")) name.erase(0, 5);
+  return name;
+}
+
+std::string source_line(const void* code) {
+  Dl_info info{};
+  if (dladdr(code, &info) == 0 || info.dli_fname == nullptr) return "";
+  const auto offset =
+      static_cast<std::size_t>(static_cast<const char*>(code) - static_cast<char*>(info.dli_fbase)) - 1;
+  std::ostringstream command;
+  command << "addr2line -i -e '" << info.dli_fname << "' 0x" << std::hex << offset << " 2>/dev/null";
+  std::string lines;  // the innermost function's first, then where it was inlined
+  if (FILE* const pipe = popen(command.str().c_str(), "r")) {
+    char buffer[1024];
+    while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) {
+      std::string line = buffer;
+      line = line.substr(0, line.find_first_of(" \n"));
+      if (line.empty() || line.starts_with("??") || line.ends_with(":?") || line.ends_with(":0")) continue;
+      lines += (lines.empty() ? "" : ", inlined at ") + file_name(line.c_str());
+    }
+    pclose(pipe);
+  }
+  if (!lines.empty()) return lines;
+  std::ostringstream place;
+  place << file_name(info.dli_fname) << "+0x" << std::hex << offset;
+  return place.str();
+}
+
+void catch_hardware_faults() {
+  // A handler needs a stack of its own: the fault may be an overflow.
+  static std::byte stack[64 * 1024];
+  stack_t alternative{};
+  alternative.ss_sp = stack;
+  alternative.ss_size = sizeof stack;
+  sigaltstack(&alternative, nullptr);
+  struct sigaction action {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGSEGV, &action, nullptr);
+  sigaction(SIGBUS, &action, nullptr);
+}
+
+}  // namespace ingot::sim
