@@ -100,10 +100,39 @@ std::vector<Include> includes_below(const fs::path& root, const std::vector<std:
   return all;
 }
 
+bool is_below(const std::string& path, const std::string& folder) {
+  return path.starts_with(folder + "/");
+}
+
+// Headers of the CUDA API itself, which cuda/base alone calls; element types (cuda_fp16.h) and libraries are
+// not meant.
+bool is_cuda_api(const std::string& name) {
+  for (const char* prefix : {"cuda_runtime", "cuda.h", "cuda_profiler", "driver_types.h", "vector_types.h"})
+    if (name.starts_with(prefix)) return true;
+  return false;
+}
+
+// What is wrong with an include of the tests, or "". They may use any room, but CUDA's headers need the
+// toolkit, and tests that need it live in folders of their own.
+std::string complaint_in_tests(const Include& include) {
+  for (const char* folder : {"tests/cuda_sim", "tests/support/cuda_sim"})
+    if (is_below(include.file, folder)) return "";
+  if (is_cuda_api(include.name) || include.name.starts_with("cuda_") || is_below(include.name, "cuda/base"))
+    return "CUDA is for tests/cuda_sim and tests/support/cuda_sim, which are left out where its headers are "
+           "absent";
+  if (include.name.starts_with("tests/cuda_sim/") || include.name.starts_with("tests/support/cuda_sim/"))
+    return "the simulated device needs the CUDA headers, which other tests do without";
+  return "";
+}
+
 // What is wrong with an include, or "".
 std::string complaint(const Include& include) {
   const std::string from = room_of(include.file);
+  if (from == "tests") return complaint_in_tests(include);
   if (row_of(from) < 0) return "'" + from + "' is no room of docs/architecture.md";
+  if (include.name.starts_with("tests/")) return "only tests include tests";
+  if (from == "cuda" && is_cuda_api(include.name) && !is_below(include.file, "cuda/base"))
+    return "the CUDA API is reached through cuda/base alone";
   if (from == "examples" && include.name.starts_with("ingot/")) return "";
   const std::string to = room_of(include.name);
   if (to == "core" || row_of(to) >= 0) {
@@ -111,6 +140,8 @@ std::string complaint(const Include& include) {
     if (from == "examples") return "examples are written as users write: <ingot/...>";
     if (from != to && row_of(to) >= row_of(from))
       return "the arrow from " + from + " to " + to + " runs back";
+    if (is_below(include.file, "cuda/base") && to != "core/base" && !is_below(include.name, "cuda/base"))
+      return "cuda/base stands on core/base alone";
     return "";
   }
   if (include.name.starts_with("ingot/")) return "inside the tree, headers are included from the root";
@@ -132,8 +163,9 @@ std::string describe(const Include& include, const std::string& what) {
 }
 
 TEST(Arrows, NoIncludeRunsBack) {
-  const auto all = includes_below(INGOT_SOURCE_DIR, {"core", "cpu", "cuda", "layers", "optim", "data", "io",
-                                                     "models", "train", "tools", "python_stub", "examples"});
+  const auto all =
+      includes_below(INGOT_SOURCE_DIR, {"core", "cpu", "cuda", "layers", "optim", "data", "io", "models",
+                                        "train", "tools", "python_stub", "examples", "tests"});
   ASSERT_GT(all.size(), 20u) << "the sources were not found below " << INGOT_SOURCE_DIR;
   for (const auto& include : all) {
     const std::string what = complaint(include);
@@ -187,6 +219,22 @@ TEST(Arrows, TheCheckSeesWhatIsWrong) {
       {{"examples/train.cpp", 1, "ingot/ingot.h", false}, true},
       {{"examples/train.cpp", 1, "core/ir/graph.h", true}, false},
       {{"models/lenet.h", 1, "ingot/ingot.h", true}, false},
+      {{"cuda/base/stream.h", 1, "cuda_runtime_api.h", false}, true},
+      {{"cuda/base/check.h", 1, "core/base/error.h", true}, true},
+      {{"cuda/base/check.h", 1, "core/ir/graph.h", true}, false},
+      {{"cuda/base/check.h", 1, "cuda/kernels/softmax.h", true}, false},
+      {{"cuda/base/kernel.h", 1, "tests/support/cuda_sim/prelude.h", true}, false},
+      {{"cuda/kernels/softmax.cu", 1, "cuda/base/kernel.h", true}, true},
+      {{"cuda/kernels/softmax.cu", 1, "cuda_fp16.h", false}, true},
+      {{"cuda/backend/backend.cpp", 1, "cuda_runtime_api.h", false}, false},
+      {{"cuda/backend/backend.cpp", 1, "core/runtime/step.h", true}, true},
+      {{"cuda/libs/cublas.cpp", 1, "cublasLt.h", false}, true},
+      {{"tests/cuda_sim/test_streams.cpp", 1, "cuda/base/stream.h", true}, true},
+      {{"tests/support/cuda_sim/sim.h", 1, "cuda_runtime_api.h", false}, true},
+      {{"tests/runtime/test_session.cpp", 1, "cuda_runtime_api.h", false}, false},
+      {{"tests/runtime/test_session.cpp", 1, "cuda/base/stream.h", true}, false},
+      {{"tests/runtime/test_session.cpp", 1, "tests/support/cuda_sim/sim.h", true}, false},
+      {{"tests/runtime/test_session.cpp", 1, "tests/support/op_case.h", true}, true},
   };
   for (const auto& [include, allowed] : cases)
     EXPECT_EQ(complaint(include).empty(), allowed) << describe(include, complaint(include));

@@ -124,8 +124,9 @@ void visit(Cell& cell, bool shared, int thread, std::uint64_t record, Access acc
   cell.read[0] = cell.read[1] = 0;
 }
 
-[[noreturn]] void illegal(Fault fault, const std::string& text, cudaError_t error) {
-  report(fault, text);
+// The fiber is not unwound, so the text must not stay on its stack.
+[[noreturn]] void illegal(Fault fault, std::string text, cudaError_t error) {
+  report(fault, std::move(text));
   engine().abandon(error);
 }
 

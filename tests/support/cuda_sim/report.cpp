@@ -25,41 +25,51 @@ struct HardwareFault {
 };
 HardwareFault hardware_fault;
 
-// Runs on the fiber's stack, where the faulting instruction was.
-[[noreturn]] void explain_kernel_fault() {
-  Engine& e = engine();
-  const auto [address, code] = hardware_fault;
+struct Explained {
+  Finding finding;
+  cudaError_t error;
+};
+
+Explained explain(std::uintptr_t address, const void* code) {
+  const Engine& e = engine();
   const std::string place = e.place(e.thread(), static_cast<const char*>(code) + 1);
   Memory& memory = machine().memory();
-  if (e.stacks().overflowed(address) != nullptr) {
-    report(Fault::StackOverflow, cat(place, " used more than ", StackPool::kBytes,
-                                     " bytes of local variables; a GPU would spill them all to memory"));
-    e.abandon(cudaErrorLaunchFailure);
-  }
+  if (e.stacks().overflowed(address) != nullptr)
+    return {{Fault::StackOverflow, cat(place, " used more than ", StackPool::kBytes,
+                                       " bytes of local variables; a GPU would spill them all to memory")},
+            cudaErrorLaunchFailure};
   if (!memory.contains(address)) {
-    // x86 reports a misaligned 16-byte access without its address.
-    const bool misaligned = address == 0;
-    report(misaligned ? Fault::Misaligned : Fault::OutOfBounds,
-           cat(place, misaligned
-                          ? " used a null pointer, or a 16-byte access whose address is not a multiple of 16"
-                          : cat(" used address ", reinterpret_cast<const void*>(address),
-                                ", which belongs to nothing; check its pointers and indices")));
-    e.abandon(misaligned ? cudaErrorMisalignedAddress : cudaErrorIllegalAddress);
+    if (address == 0)  // x86 reports a misaligned 16-byte access without its address
+      return {{Fault::Misaligned,
+               place + " used a null pointer, or a 16-byte access whose address is not a multiple of 16"},
+              cudaErrorMisalignedAddress};
+    return {{Fault::OutOfBounds, cat(place, " used address ", reinterpret_cast<const void*>(address),
+                                     ", which belongs to nothing; check its pointers and indices")},
+            cudaErrorIllegalAddress};
   }
   const Allocation* const a = memory.find(address);
-  if (a == nullptr || a->state == Allocation::State::Live) {
-    report(Fault::OutOfBounds,
-           cat(place, " used memory ",
-               a != nullptr ? "behind the end of " + describe(*a) : "outside every allocation",
-               "; check the index against the size"));
-  } else {
-    report(Fault::UseAfterFree,
-           cat(place, " used ", describe(*a),
-               a->state == Allocation::State::Freed
-                   ? ", which was freed; keep its buffer alive until the stream has passed the kernel"
-                   : ", whose allocation this stream does not wait for; order the streams by an event"));
+  if (a == nullptr || a->state == Allocation::State::Live)
+    return {{Fault::OutOfBounds,
+             cat(place, " used memory ",
+                 a != nullptr ? "behind the end of " + describe(*a) : "outside every allocation",
+                 "; check the index against the size")},
+            cudaErrorIllegalAddress};
+  const char* const why =
+      a->state == Allocation::State::Freed
+          ? ", which was freed; keep its buffer alive until the stream has passed the kernel"
+          : ", whose allocation this stream does not wait for; order the streams by an event";
+  return {{Fault::UseAfterFree, cat(place, " used ", describe(*a), why)}, cudaErrorIllegalAddress};
+}
+
+// Runs on the fiber's stack, where the faulting instruction was. Nothing that owns memory may be left on it.
+[[noreturn]] void explain_kernel_fault() {
+  cudaError_t error = cudaSuccess;
+  {
+    Explained explained = explain(hardware_fault.address, hardware_fault.code);
+    report(explained.finding.fault, std::move(explained.finding.text));
+    error = explained.error;
   }
-  e.abandon(cudaErrorIllegalAddress);
+  engine().abandon(error);
 }
 
 void on_fault(int signal_number, siginfo_t* info, void* raw_context) {
