@@ -1,4 +1,6 @@
 // Streams, events and graphs on the simulated device: what is ordered stays ordered, what is not shows.
+#include <thread>
+
 #include "cuda/base/check.h"
 #include "cuda/base/event.h"
 #include "cuda/base/graph.h"
@@ -60,6 +62,22 @@ TEST_F(Streams, AnEventOrdersTwoStreams) {
   EXPECT_EQ(wrong_results(Policy::Demand, true), 0);
   EXPECT_EQ(wrong_results(Policy::Random, true), 0);
   EXPECT_EQ(wrong_results(Policy::Eager, true), 0);
+}
+
+// What a test of a backend does for each of its waits.
+TEST_F(Streams, AForgottenWaitIsCaught) {
+  sim::skip_call("cudaStreamWaitEvent", 1);
+  EXPECT_NE(two_streams(true), 3.0f);
+  EXPECT_EQ(two_streams(true), 3.0f);
+}
+
+TEST_F(Streams, SeveralHostThreads) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([] {
+      for (int i = 0; i < 20; ++i) EXPECT_EQ(two_streams(true), 3.0f);
+    });
+  for (auto& thread : threads) thread.join();
 }
 
 TEST_F(Streams, NothingRunsBeforeItIsNeeded) {

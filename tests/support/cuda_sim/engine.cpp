@@ -55,6 +55,7 @@ std::string Engine::place(int thread, const void* code) const {
 }
 
 cudaError_t Engine::run(const Launch& launch) {
+  prepare_thread_for_faults();
   launch_ = &launch;
   status_ = cudaSuccess;
   judging_ = races_ && launch.kernel.reports_accesses;
@@ -106,8 +107,8 @@ void Engine::run_block(std::uint32_t number) {
     const int lanes = std::min(32, threads_ - w * 32);
     warp.alive = lanes == 32 ? 0xffffffffu : (1u << lanes) - 1;
     warp.ops.clear();
+    if (warp.synchronised) std::memset(warp.known, 0, sizeof warp.known);
     warp.synchronised = false;
-    std::memset(warp.known, 0, sizeof warp.known);
   }
   run_threads();
   if (status_ != cudaSuccess) {

@@ -76,9 +76,9 @@ struct ThreadState {
 
 struct WarpState {
   unsigned alive = 0;
-  bool synchronised = false;  // a __syncwarp happened in this phase
-  std::vector<WarpOp> ops;    // those that wait for lanes
-  std::uint32_t known[32][32];
+  bool synchronised = false;         // a __syncwarp happened in this phase: `known` is not all zero
+  std::vector<WarpOp> ops;           // those that wait for lanes
+  std::uint32_t known[32][32] = {};  // the clock of each lane that a lane has synchronised with
 };
 
 class Engine {

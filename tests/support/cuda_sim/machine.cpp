@@ -116,13 +116,13 @@ void Machine::enqueue(StreamState& stream, Work work) {
 }
 
 void Machine::run(Op& op) {
-  if (sticky == cudaSuccess && op.work.run) {
+  if (sticky == cudaSuccess && op.work) {
     memory_.open();
-    const cudaError_t status = op.work.run();
+    const cudaError_t status = op.work();
     memory_.close();
     if (status != cudaSuccess && sticky == cudaSuccess) sticky = status;
   }
-  op.work.run = nullptr;
+  op.work = nullptr;
   op.before.clear();
   op.done = true;
   op.finished = clock_ += 0.001;
@@ -216,8 +216,8 @@ cudaError_t Machine::run_graph(const GraphState& graph) {
     const std::size_t node =
         options_.policy == Policy::Eager ? ready.front() : ready[random_.below(ready.size())];
     done[node] = true;
-    if (!graph.nodes[node].work.run) continue;
-    const cudaError_t status = graph.nodes[node].work.run();
+    if (!graph.nodes[node].work) continue;
+    const cudaError_t status = graph.nodes[node].work();
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;
@@ -270,6 +270,10 @@ void fail_call(std::string_view function, int nth, cudaError_t error) {
   const std::lock_guard guard(machine().lock());
   machine().injections.push_back(
       {std::string(function), calls(function) + static_cast<std::size_t>(nth), error});
+}
+
+void skip_call(std::string_view function, int nth) {
+  fail_call(function, nth, cudaSuccess);
 }
 
 std::size_t calls(std::string_view function) {

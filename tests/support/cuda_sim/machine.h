@@ -7,7 +7,7 @@
 // turns.
 //
 //   Machine& m = machine();
-//   m.submit(stream, {"fill", [=] { ...; return cudaSuccess; }});
+//   m.submit(stream, [=] { ...; return cudaSuccess; });
 //   m.finish(stream.last);       // runs what that op needs, and it
 #pragma once
 
@@ -27,10 +27,8 @@
 
 namespace ingot::sim {
 
-struct Work {
-  std::string name;
-  std::function<cudaError_t()> run;
-};
+// What an op does; empty for the marks of events and waits.
+using Work = std::function<cudaError_t()>;
 
 struct Op {
   Work work;
@@ -63,7 +61,6 @@ struct Capture {
 struct StreamState {
   std::size_t id = 0;
   bool non_blocking = true;
-  int priority = 0;
   OpRef last;
   std::vector<OpRef> waits;  // events the next op waits for
   std::uint64_t rank = 0;    // drawn by Policy::Random
@@ -113,8 +110,8 @@ class Machine {
   std::map<std::string, std::size_t, std::less<>> calls;
   struct Injection {
     std::string function;
-    std::size_t at;  // the number of the call
-    cudaError_t error;
+    std::size_t at;     // the number of the call
+    cudaError_t error;  // cudaSuccess: the call does nothing and says so
   };
   std::vector<Injection> injections;
 

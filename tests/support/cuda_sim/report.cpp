@@ -156,13 +156,21 @@ std::string source_line(const void* code) {
   return place.str();
 }
 
+void prepare_thread_for_faults() {
+#if !defined(__SANITIZE_ADDRESS__)  // which has done so already
+  thread_local std::byte stack[64 * 1024];
+  thread_local const bool once = [] {
+    stack_t alternative{};
+    alternative.ss_sp = stack;
+    alternative.ss_size = sizeof stack;
+    return sigaltstack(&alternative, nullptr) == 0;
+  }();
+  (void)once;
+#endif
+}
+
 void catch_hardware_faults() {
-  // A handler needs a stack of its own: the fault may be an overflow.
-  static std::byte stack[64 * 1024];
-  stack_t alternative{};
-  alternative.ss_sp = stack;
-  alternative.ss_size = sizeof stack;
-  sigaltstack(&alternative, nullptr);
+  prepare_thread_for_faults();
   struct sigaction action {};
   action.sa_sigaction = on_fault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;

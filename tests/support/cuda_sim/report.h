@@ -24,5 +24,7 @@ std::string file_name(const char* path);
 // Makes faults of hardware (SIGSEGV, SIGBUS) findings of the running kernel, or a message and death for host
 // code that touches device memory. Called once.
 void catch_hardware_faults();
+// Gives the calling OS thread a stack for the handler, once: a kernel may have used up its own.
+void prepare_thread_for_faults();
 
 }  // namespace ingot::sim

@@ -14,15 +14,21 @@ namespace ingot::sim {
 
 // Errors after which nothing on the device works.
 bool loses_device(cudaError_t error);
-// The error a test injected for this call, or cudaSuccess; counts the call.
-cudaError_t begin_call(Machine& machine, const char* function);
+
+struct Begun {
+  cudaError_t status = cudaSuccess;
+  bool skip = false;  // a test wants the call to be forgotten
+};
+// Counts the call, and says what a test injected for it or what the device's state makes of it.
+Begun begin_call(Machine& machine, const char* function);
 
 template <class Body>
 cudaError_t runtime_call(const char* function, Body&& body) {
   Machine& m = machine();
   const std::lock_guard guard(m.lock());
-  cudaError_t status = begin_call(m, function);
-  if (status == cudaSuccess) status = body(m);
+  const Begun begun = begin_call(m, function);
+  if (begun.skip) return cudaSuccess;
+  const cudaError_t status = begun.status == cudaSuccess ? body(m) : begun.status;
   if (status != cudaSuccess && status != cudaErrorNotReady) m.last_error = status;
   return status;
 }
@@ -33,8 +39,10 @@ template <class Body>
 cudaError_t release_call(const char* function, Body&& body) {
   Machine& m = machine();
   const std::lock_guard guard(m.lock());
-  cudaError_t status = begin_call(m, function);
-  if (status == cudaSuccess || (status == m.sticky && status != cudaErrorNoDevice)) {
+  const Begun begun = begin_call(m, function);
+  if (begun.skip) return cudaSuccess;
+  cudaError_t status = begun.status;
+  if (status == cudaSuccess || status == m.sticky) {
     const cudaError_t released = body(m);
     if (status == cudaSuccess) status = released;
   }

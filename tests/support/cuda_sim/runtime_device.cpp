@@ -13,17 +13,17 @@ bool loses_device(cudaError_t error) {
          error == cudaErrorLaunchFailure || error == cudaErrorECCUncorrectable;
 }
 
-cudaError_t begin_call(Machine& m, const char* function) {
+Begun begin_call(Machine& m, const char* function) {
   const std::size_t number = ++m.calls[function];
   for (auto i = m.injections.begin(); i != m.injections.end(); ++i) {
     if (i->function != function || i->at != number) continue;
     const cudaError_t error = i->error;
     m.injections.erase(i);
     if (loses_device(error)) m.sticky = error;
-    return error;
+    return {error, error == cudaSuccess};
   }
-  if (m.options().devices == 0) return cudaErrorNoDevice;
-  return m.sticky;
+  if (m.options().devices == 0) return {cudaErrorNoDevice};
+  return {m.sticky};
 }
 
 namespace {

@@ -62,10 +62,10 @@ cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* func
   for (std::size_t i = 0; i < kernel.count; ++i)
     std::memcpy(launch->arguments.data() + launch->offsets[i], arguments[i], kernel.sizes[i]);
   if (stream->capture == nullptr) ++m.counters.launches;
-  const cudaError_t status = m.submit(*stream, {launch->name, [&m, launch] {
-                                                  ++m.counters.kernels_run;
-                                                  return engine().run(*launch);
-                                                }});
+  const cudaError_t status = m.submit(*stream, [&m, launch] {
+    ++m.counters.kernels_run;
+    return engine().run(*launch);
+  });
   return status;
 }
 
@@ -162,7 +162,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
 cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* result) {
   Machine& m = machine();
   const std::lock_guard guard(m.lock());
-  const cudaError_t before = begin_call(m, "cudaStreamEndCapture");
+  const cudaError_t before = begin_call(m, "cudaStreamEndCapture").status;
   *result = nullptr;
   StreamState* const stream = m.stream(handle);
   cudaError_t status = cudaErrorIllegalState;
@@ -230,7 +230,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t handle, cudaStream_t stream_handle) 
     StreamState* const stream = m.stream(stream_handle);
     if (stream == nullptr) return m.bad_handle("stream", stream_handle);
     const std::shared_ptr<GraphState> graph = found->second;
-    const Work work{"graph", [&m, graph] { return m.run_graph(*graph); }};
+    const Work work = [&m, graph] { return m.run_graph(*graph); };
     if (stream->capture != nullptr) return m.submit(*stream, work);
     ++m.counters.graph_launches;
     if (graph->last != nullptr) stream->waits.push_back(graph->last);

@@ -107,16 +107,14 @@ cudaError_t copy(Machine& m, void* to, const void* from, std::size_t bytes, cuda
     std::memcpy(staged->data(), from, bytes);
   }
   if (stream->capture == nullptr) ++m.counters.copies;
-  const cudaError_t status = m.submit(
-      *stream,
-      {"copy", [&m, to, from, bytes, target, source, staged] {
-         if (const cudaError_t alive = check_alive(m, target, "a copy into memory"); alive != cudaSuccess)
-           return alive;
-         if (const cudaError_t alive = check_alive(m, source, "a copy of memory"); alive != cudaSuccess)
-           return alive;
-         std::memmove(to, staged != nullptr ? staged->data() : from, bytes);
-         return cudaSuccess;
-       }});
+  const cudaError_t status = m.submit(*stream, [&m, to, from, bytes, target, source, staged] {
+    if (const cudaError_t alive = check_alive(m, target, "a copy into memory"); alive != cudaSuccess)
+      return alive;
+    if (const cudaError_t alive = check_alive(m, source, "a copy of memory"); alive != cudaSuccess)
+      return alive;
+    std::memmove(to, staged != nullptr ? staged->data() : from, bytes);
+    return cudaSuccess;
+  });
   // Into ordinary memory the call returns when the bytes are there.
   if (status == cudaSuccess && pageable_target) return m.finish(stream->last);
   return status;
@@ -135,10 +133,10 @@ cudaError_t allocate(Machine& m, void** result, std::size_t bytes, StreamState* 
     m.memory().make_live(*a);
     return cudaSuccess;
   }
-  return m.submit(*stream, {"allocate", [&m, a] {
-                              m.memory().make_live(*a);
-                              return cudaSuccess;
-                            }});
+  return m.submit(*stream, [&m, a] {
+    m.memory().make_live(*a);
+    return cudaSuccess;
+  });
 }
 
 // The allocation that may be freed now, or null.
@@ -196,10 +194,10 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
     if (pointer == nullptr) return cudaSuccess;
     Allocation* const a = freeable(m, pointer);
     if (a == nullptr) return cudaErrorInvalidValue;
-    return m.submit(*stream, {"free", [&m, a] {
-                                m.memory().release(*a);
-                                return cudaSuccess;
-                              }});
+    return m.submit(*stream, [&m, a] {
+      m.memory().release(*a);
+      return cudaSuccess;
+    });
   });
 }
 
@@ -247,13 +245,11 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStr
     const Range target = range_of(m, pointer, bytes);
     if (const cudaError_t status = check_bounds(m, target, "a fill"); status != cudaSuccess) return status;
     if (stream->capture == nullptr) ++m.counters.copies;
-    return m.submit(*stream, {"fill", [&m, pointer, value, bytes, target] {
-                                if (const cudaError_t alive = check_alive(m, target, "a fill");
-                                    alive != cudaSuccess)
-                                  return alive;
-                                std::memset(pointer, value, bytes);
-                                return cudaSuccess;
-                              }});
+    return m.submit(*stream, [&m, pointer, value, bytes, target] {
+      if (const cudaError_t alive = check_alive(m, target, "a fill"); alive != cudaSuccess) return alive;
+      std::memset(pointer, value, bytes);
+      return cudaSuccess;
+    });
   });
 }
 

@@ -9,11 +9,10 @@ namespace ingot::sim {
 
 namespace {
 
-cudaError_t make_stream(Machine& m, cudaStream_t* result, unsigned flags, int priority) {
+cudaError_t make_stream(Machine& m, cudaStream_t* result, unsigned flags) {
   auto stream = std::make_unique<StreamState>();
   stream->id = m.next_id++;
   stream->non_blocking = (flags & cudaStreamNonBlocking) != 0;
-  stream->priority = priority;
   *result = m.new_handle<cudaStream_t>();
   m.streams.emplace(*result, std::move(stream));
   return cudaSuccess;
@@ -35,7 +34,7 @@ cudaError_t wait_event(Machine& m, StreamState& stream, EventState& event) {
     if (event.op == nullptr) return cudaSuccess;  // never recorded: CUDA waits for nothing
     if (stream.capture != nullptr) return m.invalidate(stream.capture, cudaErrorStreamCaptureIsolation);
     stream.waits.push_back(event.op);
-    return m.submit(stream, {"wait", nullptr});
+    return m.submit(stream, nullptr);
   }
   if (event.capture->ended) return cudaErrorCapturedEvent;
   if (event.capture->invalid) return cudaErrorStreamCaptureInvalidated;
@@ -62,14 +61,14 @@ using namespace ingot::sim;
 
 extern "C" {
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* result, unsigned flags, int priority) {
+// Priorities are hints; the simulator's order is the policy's.
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* result, unsigned flags, int) {
   return runtime_call("cudaStreamCreateWithPriority",
-                      [&](Machine& m) { return make_stream(m, result, flags, priority); });
+                      [&](Machine& m) { return make_stream(m, result, flags); });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* result, unsigned flags) {
-  return runtime_call("cudaStreamCreateWithFlags",
-                      [&](Machine& m) { return make_stream(m, result, flags, 0); });
+  return runtime_call("cudaStreamCreateWithFlags", [&](Machine& m) { return make_stream(m, result, flags); });
 }
 
 // Returns at once; work that was issued still runs.
@@ -150,7 +149,7 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream_handle) {
       event->op = nullptr;
       return cudaSuccess;
     }
-    const cudaError_t status = m.submit(*stream, {"event", nullptr});
+    const cudaError_t status = m.submit(*stream, nullptr);
     if (status != cudaSuccess) return status;
     event->capture = nullptr;
     event->op = stream->last;

@@ -77,6 +77,8 @@ Counters counters();
 
 // The `nth` call from now (1: the next) of a runtime function fails with `error`; only that one.
 void fail_call(std::string_view function, int nth, cudaError_t error);
+// The `nth` call from now does nothing and returns cudaSuccess: what if the program had forgotten it?
+void skip_call(std::string_view function, int nth);
 // How often a runtime function was called since reset.
 std::size_t calls(std::string_view function);
 
