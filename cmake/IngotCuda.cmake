@@ -12,7 +12,7 @@ file(GLOB INGOT_CUDA_BASE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/b
 set(INGOT_CUDA_SOURCES)
 set(INGOT_CUDA_HEADERS_FOUND FALSE)
 if(INGOT_CUDA STREQUAL "OFF")
-  message(STATUS "CUDA: off (INGOT_CUDA=OFF)")
+  message(STATUS "CUDA: off (INGOT_CUDA=OFF), so cuda/base and the simulated device are not built")
 else()
   file(GLOB jit_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp)
 

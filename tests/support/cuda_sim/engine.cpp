@@ -268,7 +268,7 @@ void Engine::join(WarpKind kind, int variant, unsigned mask, const LaneData& dat
                                   op->line, "; all lanes of a mask must reach the same operation"));
     abandon(cudaErrorLaunchFailure);
   }
-  op->lanes[lane] = data;
+  op->lanes[lane] = &data;  // on the stack of a lane that waits, or completes the operation itself
   op->arrived |= 1u << lane;
   if (op->arrived == (mask & warp.alive)) {
     WarpOp complete_op = *op;

@@ -51,7 +51,7 @@ struct WarpOp {
   unsigned mask = 0, arrived = 0;
   const char* file = nullptr;
   int line = 0;
-  LaneData lanes[32];
+  const LaneData* lanes[32];  // of those that arrived
 };
 
 struct AsyncCopy {

@@ -50,10 +50,10 @@ int source_lane(Shuffle kind, int lane, int parameter, int width) {
 void shuffle(WarpOp& op) {
   unsigned char old[32][16];
   for (int lane = 0; lane < 32; ++lane)
-    if (is_there(op, lane)) std::memcpy(old[lane], op.lanes[lane].value, op.lanes[lane].bytes);
+    if (is_there(op, lane)) std::memcpy(old[lane], op.lanes[lane]->value, op.lanes[lane]->bytes);
   for (int lane = 0; lane < 32; ++lane) {
     if (!is_there(op, lane)) continue;
-    const LaneData& data = op.lanes[lane];
+    const LaneData& data = *op.lanes[lane];
     const int from = source_lane(static_cast<Shuffle>(op.variant), lane, data.parameter, data.width);
     if (from < 0) continue;
     if (from < 32 && is_there(op, from))
@@ -66,9 +66,9 @@ void shuffle(WarpOp& op) {
 void ballot(WarpOp& op) {
   unsigned votes = 0;
   for (int lane = 0; lane < 32; ++lane)
-    if (is_there(op, lane) && op.lanes[lane].parameter != 0) votes |= 1u << lane;
+    if (is_there(op, lane) && op.lanes[lane]->parameter != 0) votes |= 1u << lane;
   for (int lane = 0; lane < 32; ++lane)
-    if (is_there(op, lane)) std::memcpy(op.lanes[lane].value, &votes, sizeof votes);
+    if (is_there(op, lane)) std::memcpy(op.lanes[lane]->value, &votes, sizeof votes);
 }
 
 double f16_value(unsigned bits) {
@@ -91,8 +91,8 @@ void multiply(WarpOp& op) {
   const int depth = kind == MmaKind::TF32 ? 8 : 16;
   double a[16][16] = {}, b[16][8] = {};
   for (int lane = 0; lane < 32; ++lane) {
-    const auto* const x = static_cast<const unsigned*>(op.lanes[lane].first);
-    const auto* const y = static_cast<const unsigned*>(op.lanes[lane].second);
+    const auto* const x = static_cast<const unsigned*>(op.lanes[lane]->first);
+    const auto* const y = static_cast<const unsigned*>(op.lanes[lane]->second);
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) {
       const int row = g + 8 * (i % 2);
@@ -115,7 +115,7 @@ void multiply(WarpOp& op) {
     }
   }
   for (int lane = 0; lane < 32; ++lane) {
-    auto* const d = static_cast<float*>(op.lanes[lane].value);
+    auto* const d = static_cast<float*>(op.lanes[lane]->value);
     for (int i = 0; i < 4; ++i) {
       const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
       double sum = static_cast<double>(d[i]);
@@ -130,14 +130,14 @@ void load_matrices(WarpOp& op, int warp) {
   const bool transposed = op.variant % 2 != 0;
   unsigned short elements[4][8][8];
   for (int lane = 0; lane < 8 * matrices; ++lane) {
-    const void* const row = op.lanes[lane].first;
+    const void* const row = op.lanes[lane]->first;
     if (engine().judging())
       judge_for(warp * 32 + lane, reinterpret_cast<std::uintptr_t>(row), 16, Access::Read,
-                op.lanes[lane].second);
+                op.lanes[lane]->second);
     std::memcpy(elements[lane / 8][lane % 8], row, 16);
   }
   for (int lane = 0; lane < 32; ++lane) {
-    auto* const r = static_cast<unsigned*>(op.lanes[lane].value);
+    auto* const r = static_cast<unsigned*>(op.lanes[lane]->value);
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < matrices; ++i) {
       const unsigned low = transposed ? elements[i][2 * t][g] : elements[i][g][2 * t];
