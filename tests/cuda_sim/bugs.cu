@@ -39,6 +39,29 @@ __global__ void missing_warp_barrier_kernel(const float* x, float* y) {
 INGOT_BUG(missing_warp_barrier, float, 1, kSize)
 
 template <bool kRight>
+__global__ void half_warp_barrier_kernel(const float* x, float* y) {
+  GPU_SHARED(s, float, [kSize]);
+  const int i = thread_number();
+  s[i] = x[i];
+  __syncwarp(kRight ? kFullWarp : i % 32 < 16 ? 0x0000ffffu : 0xffff0000u);
+  y[i] = s[i ^ 31];
+}
+INGOT_BUG(half_warp_barrier, float, 1, kSize)
+
+template <bool kRight>
+__global__ void early_overwrite_kernel(const float* x, float* y) {
+  GPU_SHARED(s, float, [kSize]);
+  const int i = thread_number();
+  s[i] = x[i];
+  __syncthreads();
+  const float other = s[kSize - 1 - i];
+  if constexpr (kRight) __syncthreads();
+  s[i] = other;
+  y[i] = s[i];
+}
+INGOT_BUG(early_overwrite, float, 1, kSize)
+
+template <bool kRight>
 __global__ void divergent_barrier_kernel(const float* x, float* y) {
   GPU_SHARED(s, float, [kSize]);
   const int i = thread_number();

@@ -15,6 +15,10 @@ constexpr int kSize = 64;
 void missing_barrier(const float* x, float* y, Variant v, const cuda::Stream& stream);
 // y = x with the lanes of each warp reversed, through shared memory.
 void missing_warp_barrier(const float* x, float* y, Variant v, const cuda::Stream& stream);
+// As missing_warp_barrier, but there is a barrier: of each half of the warp (wrong), or of the whole.
+void half_warp_barrier(const float* x, float* y, Variant v, const cuda::Stream& stream);
+// y = x reversed: shared elements are overwritten before (wrong) or after all have read them.
+void early_overwrite(const float* x, float* y, Variant v, const cuda::Stream& stream);
 // Half of the threads skip a barrier (wrong), or two halves wait at two of them.
 void divergent_barrier(const float* x, float* y, Variant v, const cuda::Stream& stream);
 void two_barriers(const float* x, float* y, Variant v, const cuda::Stream& stream);

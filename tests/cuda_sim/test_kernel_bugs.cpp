@@ -67,6 +67,25 @@ TEST_F(KernelBugs, MissingWarpBarrier) {
   }
 }
 
+TEST_F(KernelBugs, BarrierOfHalfAWarpOrdersThatHalfOnly) {
+  if (!kChecksAccesses) GTEST_SKIP() << "seen with access callbacks only";
+  run_wrong(bugs::half_warp_barrier);
+  const auto findings = sim::take_findings();
+  EXPECT_FALSE(findings.empty());
+  for (const auto& f : findings)
+    EXPECT_TRUE(f.fault == Fault::Race || f.fault == Fault::Uninitialised) << f.text;
+}
+
+TEST_F(KernelBugs, WriteBeforeAllHaveRead) {
+  const auto y = run_wrong(bugs::early_overwrite);
+  if (kChecksAccesses) {
+    EXPECT_NE(take(Fault::Race).find("of shared array 's', which thread ("), std::string::npos);
+  } else {
+    const auto x = sequence(bugs::kSize);
+    EXPECT_NE(y, std::vector<float>(x.rbegin(), x.rend())) << "the order of threads hides it";
+  }
+}
+
 TEST_F(KernelBugs, DivergentBarrier) {
   run_wrong(bugs::divergent_barrier, cudaErrorLaunchFailure);
   expect_text(take(Fault::Divergence),

@@ -172,6 +172,8 @@ TEST_F(Kernels, CorrectedTwinsAreClean) {
     EXPECT_EQ(run(bugs::out_of_bounds), values);
     EXPECT_EQ(run(bugs::divergent_barrier), values);
     EXPECT_EQ(run(bugs::missing_warp_barrier)[0], values[31]);
+    EXPECT_EQ(run(bugs::half_warp_barrier)[0], values[31]);
+    EXPECT_EQ(run(bugs::early_overwrite), reversed);
     EXPECT_EQ(run(bugs::divergent_shuffle)[0], values[1]);
     EXPECT_EQ(run(bugs::shared_out_of_bounds)[1], values[0]);
     EXPECT_NEAR(run(bugs::uninitialised)[0], std::accumulate(values.begin(), values.end(), 0.0), 1e-4);

@@ -196,6 +196,8 @@ TEST_F(Ptx, SeededBugsAreBugsThereToo) {
   };
   for (const auto& [name, threads] : std::vector<Case>{{"missing_barrier", 64},
                                                        {"missing_warp_barrier", 64},
+                                                       {"half_warp_barrier", 64},
+                                                       {"early_overwrite", 64},
                                                        {"divergent_barrier", 64},
                                                        {"out_of_bounds", 96},
                                                        {"shared_out_of_bounds", 64},
