@@ -180,8 +180,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     if (!ingot::sim::is_device(m, device)) return cudaErrorInvalidDevice;
     switch (attribute) {
       case cudaDevAttrClockRate:
-        *value = 1000000;
-        return cudaSuccess;
       case cudaDevAttrMemoryClockRate:
         *value = 1000000;
         return cudaSuccess;

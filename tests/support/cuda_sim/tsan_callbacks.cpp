@@ -25,11 +25,11 @@ inline void seen(void* address, std::size_t bytes, ingot::sim::Access access, co
     seen(p, bytes, ingot::sim::Access::Write, __builtin_return_address(0));                       \
   }                                                                                               \
   void __tsan_unaligned_read##bytes(void* p) {                                                    \
-    for (std::size_t i = 0; i < bytes; ++i)                                                       \
+    for (std::size_t i = 0; i < (bytes); ++i)                                                     \
       seen(static_cast<char*>(p) + i, 1, ingot::sim::Access::Read, __builtin_return_address(0));  \
   }                                                                                               \
   void __tsan_unaligned_write##bytes(void* p) {                                                   \
-    for (std::size_t i = 0; i < bytes; ++i)                                                       \
+    for (std::size_t i = 0; i < (bytes); ++i)                                                     \
       seen(static_cast<char*>(p) + i, 1, ingot::sim::Access::Write, __builtin_return_address(0)); \
   }
 
