@@ -54,6 +54,7 @@ struct ProgramArguments {
 
 // What a number must be; the message says what was found. CLI11's own checks print a range up to 1.8e308.
 CLI::Validator at_least(std::int64_t least);
+CLI::Validator at_most(std::int64_t most);
 CLI::Validator positive_number();
 
 // "1.5 GiB".

@@ -16,6 +16,15 @@ CLI::Validator at_least(std::int64_t least) {
   return {check, least > 0 ? "POSITIVE" : "NONNEGATIVE"};
 }
 
+CLI::Validator at_most(std::int64_t most) {
+  const auto check = [most](const std::string& text) {
+    std::int64_t n = 0;
+    if (CLI::detail::lexical_cast(text, n) && n <= most) return std::string();
+    return cat("expected a whole number of at most ", most, ", got ", text);
+  };
+  return {check, ""};
+}
+
 CLI::Validator positive_number() {
   const auto check = [](const std::string& text) {
     double v = 0.0;
@@ -43,7 +52,8 @@ void ModelArguments::add_to(CLI::App& app) {
   app.add_option("model", model, "Model: see `ingot info models`")->required();
   app.add_option("--channels", channels, "Input channels (default: the model's own)")->check(at_least(0));
   app.add_option("--image-size", image_size, "Height and width (default: the model's own)")
-      ->check(at_least(0));
+      ->check(at_least(0))
+      ->check(at_most(65535));  // JPEG's limit; far beyond it even planning takes for ever
   app.add_option("--classes", classes, "Classes (default: the model's own)")->check(at_least(0));
 }
 

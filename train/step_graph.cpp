@@ -8,8 +8,15 @@ namespace ingot {
 
 namespace {
 
+void require_samples(const TensorType& input) {
+  if (input.shape.rank() == 0 || input.shape[0] < 1)
+    throw UsageError(
+        cat("a batch holds at least one sample, got an input of shape ", to_string(input.shape)));
+}
+
 // Appends model, loss and metrics; returns the loss.
 Value append_step(Graph& g, Module& model, const TensorType& type, double label_smoothing) {
+  require_samples(type);
   const Value x = input(g, "x", type);
   const std::int64_t rows = type.shape[0];
   const Value labels = input(g, "labels", {DType::I64, {rows}});
@@ -47,6 +54,7 @@ Graph evaluation_graph(Module& model, const TensorType& input) {
 }
 
 Graph inference_graph(Module& model, const TensorType& type) {
+  require_samples(type);
   Graph g;
   output("logits", model(input(g, "x", type)));
   return g;

@@ -61,6 +61,19 @@ TEST(Models, ArenaIsAtMostOnePercentAboveTheLowerBound) {
       }
 }
 
+TEST(Models, ABatchHoldsAtLeastOneSample) {
+  for (const auto& make :
+       {+[](Module&m, const TensorType&t) { return inference_graph(m, t); },
+        +[](Module&m, const TensorType&t) { return evaluation_graph(m, t); },
+        +[](Module&m, const TensorType&t) { return training_graph(m, t, *sgd({.lr = 0.1})); }})
+    try {
+      make(*make_model("mlp"), {DType::F32, {0, 1, 28, 28}});
+      FAIL() << "an empty batch was accepted";
+    } catch (const UsageError& e) {
+      EXPECT_NE(std::string(e.what()).find("[0, 1, 28, 28]"), std::string::npos) << e.what();
+    }
+}
+
 TEST(Models, UnknownModelListsThoseThereAre) {
   try {
     make_model("resnet19");

@@ -186,6 +186,7 @@ class Arguments(Program):
         for value in ("0", "-2"):
             self.bad("predict", "w", "x", "--top", value, says="--top")
             self.bad("plan", "lenet5", "--batch-size=" + value, says="--batch-size")
+        self.bad("plan", "lenet5", "--image-size", "99999999", says=["--image-size", "65535", "99999999"])
 
     def test_verbs_and_options_that_do_not_exist(self):
         self.bad("foo", says="no verb or option 'foo'")
