@@ -1,0 +1,326 @@
+// Softmax along an axis of [outer, length, inner], and its gradient.
+//
+//   y = exp(x - m) / s,  log: y = x - m - log s,   m = max x,  s = sum exp(x - m)
+//   dx = y (dy - sum dy y),  log: dx = dy - exp(y) sum dy
+//
+// Bytes that must move: x and y once each; dy, y and dx once each. Three shapes of problem:
+//   rows of up to 1024 elements in one piece: a warp holds a row in registers, so each byte moves once
+//   longer rows in one piece: a block a row, read twice (the second time mostly from the cache)
+//   rows that lie across memory: a thread a row, neighbours side by side, read twice
+// Sums run in a fixed order: the same bits each time.
+#include "cuda/kernels/softmax.h"
+
+#include "core/base/error.h"
+#include "cuda/base/kernel.h"
+#include "cuda/base/launch.h"
+#include "cuda/kernels/convert.h"
+
+// Not an unnamed namespace: its kernels would have no names in what the simulator and profilers report.
+namespace ingot::cuda::softmax_kernels {
+
+using namespace gpu;
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarpSize;
+constexpr int kMaxInRegisters = 1024;
+
+// Running maximum and sum of exp(x - maximum).
+struct Running {
+  float most = -INFINITY, sum = 0.0f;
+};
+__device__ inline float rescale(float from, float to) {
+  return from == to ? 1.0f : expf(from - to);
+}
+__device__ inline Running add(Running r, float x) {
+  const float most = x > r.most ? x : r.most;
+  return {most, r.sum * rescale(r.most, most) + expf(x - most)};
+}
+// One that has seen nothing counts as nothing, even against a row of minus infinities.
+__device__ inline Running join(Running a, Running b) {
+  const float most = a.most > b.most ? a.most : b.most;
+  const float left = a.sum == 0.0f ? 0.0f : a.sum * rescale(a.most, most);
+  const float right = b.sum == 0.0f ? 0.0f : b.sum * rescale(b.most, most);
+  return {most, left + right};
+}
+// How a row's elements follow from its maximum and sum.
+struct Apply {
+  float shift, scale;
+  bool log;
+  __device__ float operator()(float x) const { return log ? x - shift : expf(x - shift) * scale; }
+};
+__device__ inline Apply apply_of(Running r, bool log) {
+  return log ? Apply{r.most + logf(r.sum), 1.0f, true} : Apply{r.most, 1.0f / r.sum, false};
+}
+
+__device__ inline float grad_term(float dy, float y, bool log) {
+  return log ? dy : dy * y;
+}
+__device__ inline float grad_of(float dy, float y, float sum, bool log) {
+  return log ? dy - expf(y) * sum : y * (dy - sum);
+}
+
+// ---- A warp a row ---------------------------------------------------------------------------------------
+
+template <class T, int V, int Chunks>
+__global__ void warp_rows_kernel(const T* x, T* y, long long rows, int length, bool log) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const long long row =
+      static_cast<long long>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarpSize;
+  if (row >= rows) return;  // the whole warp
+  const T* const from = x + row * length;
+  float v[Chunks][V];
+  float most = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < Chunks; ++i) {
+    const int at = (i * kWarpSize + lane) * V;
+    if (at < length) {
+      load_some<V>(from + at, v[i]);
+#pragma unroll
+      for (int k = 0; k < V; ++k) most = v[i][k] > most ? v[i][k] : most;
+    }
+  }
+  most = warp_max(most);
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < Chunks; ++i)
+    if ((i * kWarpSize + lane) * V < length) {
+#pragma unroll
+      for (int k = 0; k < V; ++k) sum += expf(v[i][k] - most);
+    }
+  const Apply apply = apply_of({most, warp_sum(sum)}, log);
+  T* const to = y + row * length;
+#pragma unroll
+  for (int i = 0; i < Chunks; ++i) {
+    const int at = (i * kWarpSize + lane) * V;
+    if (at < length) {
+#pragma unroll
+      for (int k = 0; k < V; ++k) v[i][k] = apply(v[i][k]);
+      store_some<V>(to + at, v[i]);
+    }
+  }
+}
+
+template <class T, int V, int Chunks>
+__global__ void warp_rows_grad_kernel(const T* dy, const T* y, T* dx, long long rows, int length, bool log) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const long long row =
+      static_cast<long long>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarpSize;
+  if (row >= rows) return;  // the whole warp
+  float g[Chunks][V], v[Chunks][V];
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < Chunks; ++i) {
+    const int at = (i * kWarpSize + lane) * V;
+    if (at < length) {
+      load_some<V>(dy + row * length + at, g[i]);
+      load_some<V>(y + row * length + at, v[i]);
+#pragma unroll
+      for (int k = 0; k < V; ++k) sum += grad_term(g[i][k], v[i][k], log);
+    }
+  }
+  sum = warp_sum(sum);
+#pragma unroll
+  for (int i = 0; i < Chunks; ++i) {
+    const int at = (i * kWarpSize + lane) * V;
+    if (at < length) {
+#pragma unroll
+      for (int k = 0; k < V; ++k) g[i][k] = grad_of(g[i][k], v[i][k], sum, log);
+      store_some<V>(dx + row * length + at, g[i]);
+    }
+  }
+}
+
+// ---- A block a row --------------------------------------------------------------------------------------
+
+// combine(a, b) over the block; every thread gets the result. `slots` holds kWarps + 1 of them.
+template <class S, class Combine, class Shuffle>
+__device__ inline S block_reduce(S value, S* slots, Combine combine, Shuffle shuffled) {
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int step = kWarpSize / 2; step > 0; step /= 2) value = combine(value, shuffled(value, step));
+  if (thread % kWarpSize == 0) slots[thread / kWarpSize] = value;
+  __syncthreads();
+  if (thread == 0) {
+    S all = slots[0];
+    for (int w = 1; w < kWarps; ++w) all = combine(all, slots[w]);
+    slots[kWarps] = all;
+  }
+  __syncthreads();
+  return slots[kWarps];
+}
+
+template <class T, int V>
+__global__ void block_rows_kernel(const T* x, T* y, int length, bool log) {
+  GPU_SHARED(slots, Running, [kWarps + 1]);
+  const T* const from = x + static_cast<long long>(blockIdx.x) * length;
+  T* const to = y + static_cast<long long>(blockIdx.x) * length;
+  Running own;
+  for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
+    float v[V];
+    load_some<V>(from + at, v);
+#pragma unroll
+    for (int k = 0; k < V; ++k) own = add(own, v[k]);
+  }
+  const Running all = block_reduce(
+      own, &slots[0], [](Running a, Running b) { return join(a, b); },
+      [](Running r, int step) {
+        return Running{shuffle_xor(r.most, step), shuffle_xor(r.sum, step)};
+      });
+  const Apply apply = apply_of(all, log);
+  for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
+    float v[V];
+    load_some<V>(from + at, v);
+#pragma unroll
+    for (int k = 0; k < V; ++k) v[k] = apply(v[k]);
+    store_some<V>(to + at, v);
+  }
+}
+
+template <class T, int V>
+__global__ void block_rows_grad_kernel(const T* dy, const T* y, T* dx, int length, bool log) {
+  GPU_SHARED(slots, float, [kWarps + 1]);
+  const long long start = static_cast<long long>(blockIdx.x) * length;
+  float own = 0.0f;
+  for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
+    float g[V], v[V];
+    load_some<V>(dy + start + at, g);
+    load_some<V>(y + start + at, v);
+#pragma unroll
+    for (int k = 0; k < V; ++k) own += grad_term(g[k], v[k], log);
+  }
+  const float sum = block_reduce(
+      own, &slots[0], [](float a, float b) { return a + b; },
+      [](float a, int step) { return shuffle_xor(a, step); });
+  for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
+    float g[V], v[V];
+    load_some<V>(dy + start + at, g);
+    load_some<V>(y + start + at, v);
+#pragma unroll
+    for (int k = 0; k < V; ++k) g[k] = grad_of(g[k], v[k], sum, log);
+    store_some<V>(dx + start + at, g);
+  }
+}
+
+// ---- A thread a row -------------------------------------------------------------------------------------
+
+template <class T>
+__global__ void thread_rows_kernel(const T* x, T* y, long long rows, int length, long long inner, bool log) {
+  const long long row = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (row >= rows) return;
+  const long long start = row / inner * length * inner + row % inner;
+  Running r;
+  for (int i = 0; i < length; ++i) r = add(r, widen(x[start + i * inner]));
+  const Apply apply = apply_of(r, log);
+  for (int i = 0; i < length; ++i) y[start + i * inner] = narrow<T>(apply(widen(x[start + i * inner])));
+}
+
+template <class T>
+__global__ void thread_rows_grad_kernel(const T* dy, const T* y, T* dx, long long rows, int length,
+                                        long long inner, bool log) {
+  const long long row = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (row >= rows) return;
+  const long long start = row / inner * length * inner + row % inner;
+  float sum = 0.0f;
+  for (int i = 0; i < length; ++i)
+    sum += grad_term(widen(dy[start + i * inner]), widen(y[start + i * inner]), log);
+  for (int i = 0; i < length; ++i) {
+    const long long at = start + i * inner;
+    dx[at] = narrow<T>(grad_of(widen(dy[at]), widen(y[at]), sum, log));
+  }
+}
+
+// ---- Launches -------------------------------------------------------------------------------------------
+
+// One of the two directions, so that both choose alike. For the forward direction `second` is null.
+template <class T>
+struct Operands {
+  const T *first, *second;
+  T* result;
+};
+
+template <class T, int V, int Chunks>
+void launch_warps(const Operands<T>& o, const SoftmaxShape& s, bool log, const Stream& stream) {
+  const dim3 grid(blocks_for(static_cast<std::size_t>(s.outer), kWarps)), block(kThreads);
+  const auto rows = static_cast<long long>(s.outer);
+  if (o.second == nullptr)
+    launch(warp_rows_kernel<T, V, Chunks>, grid, block, 0, stream, o.first, o.result, rows, s.length, log);
+  else
+    launch(warp_rows_grad_kernel<T, V, Chunks>, grid, block, 0, stream, o.first, o.second, o.result, rows,
+           s.length, log);
+}
+
+template <class T, int V>
+void launch_rows(const Operands<T>& o, const SoftmaxShape& s, bool log, const Stream& stream) {
+  if (s.length > kMaxInRegisters) {
+    const dim3 grid(static_cast<unsigned>(s.outer)), block(kThreads);
+    if (o.second == nullptr)
+      launch(block_rows_kernel<T, V>, grid, block, 0, stream, o.first, o.result, s.length, log);
+    else
+      launch(block_rows_grad_kernel<T, V>, grid, block, 0, stream, o.first, o.second, o.result, s.length,
+             log);
+    return;
+  }
+  constexpr int kMost = kMaxInRegisters / (kWarpSize * V);  // 4, 8 or 32
+  const int chunks = (s.length + kWarpSize * V - 1) / (kWarpSize * V);
+  if (chunks <= 1)
+    launch_warps<T, V, 1>(o, s, log, stream);
+  else if (chunks <= 4)
+    launch_warps<T, V, 4>(o, s, log, stream);
+  else
+    launch_warps<T, V, kMost>(o, s, log, stream);
+}
+
+template <class T>
+void launch_typed(const Operands<T>& o, const SoftmaxShape& s, bool log, const Stream& stream) {
+  if (s.outer == 0 || s.length == 0 || s.inner == 0) return;
+  if (s.inner != 1) {
+    const long long rows = s.outer * s.inner, inner = s.inner;
+    const dim3 grid(blocks_for(static_cast<std::size_t>(rows), kThreads)), block(kThreads);
+    if (o.second == nullptr)
+      launch(thread_rows_kernel<T>, grid, block, 0, stream, o.first, o.result, rows, s.length, inner, log);
+    else
+      launch(thread_rows_grad_kernel<T>, grid, block, 0, stream, o.first, o.second, o.result, rows, s.length,
+             inner, log);
+    return;
+  }
+  constexpr int kVector = Vec16<T>::kSize;
+  const auto address = reinterpret_cast<std::uintptr_t>(o.first) |
+                       reinterpret_cast<std::uintptr_t>(o.second) |
+                       reinterpret_cast<std::uintptr_t>(o.result);
+  if (s.length % kVector == 0 && address % 16 == 0)
+    launch_rows<T, kVector>(o, s, log, stream);
+  else
+    launch_rows<T, 1>(o, s, log, stream);
+}
+
+void launch_any(DType dtype, const void* first, const void* second, void* result, const SoftmaxShape& s,
+                bool log, const Stream& stream) {
+  const auto typed = [&]<class T>(T*) {
+    launch_typed<T>({static_cast<const T*>(first), static_cast<const T*>(second), static_cast<T*>(result)}, s,
+                    log, stream);
+  };
+  if (dtype == DType::F32)
+    typed(static_cast<float*>(nullptr));
+  else if (dtype == DType::F16)
+    typed(static_cast<__half*>(nullptr));
+  else if (dtype == DType::BF16)
+    typed(static_cast<__nv_bfloat16*>(nullptr));
+  else
+    throw UsageError(cat("softmax on a GPU computes f32, f16 or bf16, got ", name(dtype)));
+}
+
+}  // namespace ingot::cuda::softmax_kernels
+
+namespace ingot::cuda {
+
+void softmax(SoftmaxKind kind, DType dtype, const void* x, void* y, const SoftmaxShape& shape,
+             const Stream& stream) {
+  softmax_kernels::launch_any(dtype, x, nullptr, y, shape, kind == SoftmaxKind::Log, stream);
+}
+
+void softmax_grad(SoftmaxKind kind, DType dtype, const void* dy, const void* y, void* dx,
+                  const SoftmaxShape& shape, const Stream& stream) {
+  softmax_kernels::launch_any(dtype, dy, y, dx, shape, kind == SoftmaxKind::Log, stream);
+}
+
+}  // namespace ingot::cuda
