@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/base/error.h"
-#include "core/base/half.h"
 #include "cuda/kernels/reduce.h"
+#include "tests/cuda_sim/element.h"
 #include "tests/cuda_sim/sim_test.h"
 
 namespace ingot {
@@ -15,25 +15,6 @@ using cuda::reduce_workspace;
 using cuda::ReduceKind;
 using cuda::ReduceShape;
 using cuda::Stream;
-
-template <class T>
-constexpr DType kType = std::is_same_v<T, float> ? DType::F32
-                        : std::is_same_v<T, f16> ? DType::F16
-                                                 : DType::BF16;
-template <class T>
-T rounded(float v) {
-  if constexpr (std::is_same_v<T, float>)
-    return v;
-  else
-    return T::from(v);
-}
-template <class T>
-double value(T v) {
-  if constexpr (std::is_same_v<T, float>)
-    return static_cast<double>(v);
-  else
-    return static_cast<double>(v.to_float());
-}
 
 // The workspace starts as NaN, as all memory of the simulated device does.
 template <class T>
@@ -55,7 +36,7 @@ template <class T>
 void check(const ReduceShape& s, std::size_t shift = 0) {
   std::vector<T> x;
   for (const float f : sequence(static_cast<std::size_t>(s.outer * s.length * s.inner), 3))
-    x.push_back(rounded<T>(f));
+    x.push_back(rounded<T>(static_cast<double>(f)));
   for (const ReduceKind kind : {ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min}) {
     const auto y = reduced(kind, x, s, shift);
     for (std::int64_t o = 0; o < s.outer; ++o)

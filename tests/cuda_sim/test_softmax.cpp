@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/base/error.h"
-#include "core/base/half.h"
 #include "cuda/kernels/softmax.h"
+#include "tests/cuda_sim/element.h"
 #include "tests/cuda_sim/sim_test.h"
 
 namespace ingot {
@@ -15,24 +15,6 @@ using cuda::SoftmaxKind;
 using cuda::SoftmaxShape;
 using cuda::Stream;
 
-template <class T>
-T rounded(double v) {
-  if constexpr (std::is_same_v<T, float>)
-    return static_cast<float>(v);
-  else
-    return T::from(static_cast<float>(v));
-}
-template <class T>
-double value(T v) {
-  if constexpr (std::is_same_v<T, float>)
-    return static_cast<double>(v);
-  else
-    return static_cast<double>(v.to_float());
-}
-template <class T>
-constexpr DType kType = std::is_same_v<T, float> ? DType::F32
-                        : std::is_same_v<T, f16> ? DType::F16
-                                                 : DType::BF16;
 // One rounding of the result, and in f32 the error of exp and of the sum.
 template <class T>
 constexpr double kTolerance = std::is_same_v<T, float> ? 4e-6
