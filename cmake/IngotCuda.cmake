@@ -5,9 +5,11 @@
 #
 # INGOT_CUDA_BASE_SOURCES are cuda/base, the one folder that calls the CUDA API: a list of sources, not a library, because
 # the CUDA backend compiles it against the CUDA runtime and the simulator's tests compile the same files against theirs.
+# INGOT_CUDA_OPS_SOURCES are cuda/ops, the lowerings: plain C++ over cuda/base and the kernels' launch headers.
 # The CUDA *headers* are enough for the simulated device (tests/cuda_sim): INGOT_CUDA_HEADERS_FOUND.
 
 file(GLOB INGOT_CUDA_BASE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/base/*.cpp)
+file(GLOB INGOT_CUDA_OPS_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp)
 
 set(INGOT_CUDA_SOURCES)
 set(INGOT_CUDA_HEADERS_FOUND FALSE)

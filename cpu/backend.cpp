@@ -3,8 +3,7 @@
 #include <cstring>
 
 #include "core/op/registry.h"
-#include "core/runtime/backend.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/reference_step.h"
 #include "cpu/threads.h"
 
@@ -30,59 +29,18 @@ const LoweringTable& table() {
 }
 
 std::unique_ptr<Step> first_that_accepts(const Problem& p) {
-  if (const auto* rows = table().find(p.node.op))
-    for (const Lowering& row : *rows)
-      if (auto step = row.lower(p)) return step;
-  return lower_reference(p);
+  auto step = first_step(table(), p);
+  return step != nullptr ? std::move(step) : lower_reference(p);
 }
 
-std::string describe(const Graph& graph, const Node& node) {
-  std::vector<std::string> types;
-  for (const ValueId v : node.inputs) types.push_back(to_string(graph.type(v)));
-  return cat(node.op, "(", join(types), ")");
-}
-
-std::string refusal(const Graph& graph, const Node& node) {
-  const OpDef* def = Registry::instance().find(node.op);
-  if (table().find(node.op) == nullptr && (def == nullptr || def->reference == nullptr))
-    return cat("the CPU backend has no lowering of '", node.op,
+std::string refusal(const Problem& p) {
+  const OpDef* def = Registry::instance().find(p.node.op);
+  if (table().find(p.node.op) == nullptr && (def == nullptr || def->reference == nullptr))
+    return cat("the CPU backend has no lowering of '", p.node.op,
                "' and the op has no reference; give its OpDef a `reference`");
-  return cat("the CPU backend has no kernel for ", describe(graph, node),
+  return cat("the CPU backend has no kernel for ", describe(p),
              "; the reference serves row-major operands only");
 }
-
-Backend::Layouts row_major_layouts(const Problem& p) {
-  Backend::Layouts l;
-  l.inputs.resize(static_cast<std::size_t>(p.num_inputs()));
-  l.outputs.resize(static_cast<std::size_t>(p.num_outputs()));
-  return l;
-}
-
-// The node alone, with the given layouts on its operands.
-class Trial {
- public:
-  Trial(const Problem& p, const Backend::Layouts& l) {
-    Node node;
-    node.op = p.node.op;
-    node.attrs = p.node.attrs;
-    for (int i = 0; i < p.num_inputs(); ++i) {
-      TensorType t = p.in(i);
-      t.layout = l.inputs.at(static_cast<std::size_t>(i));
-      node.inputs.push_back(graph_.add_input(cat("i", i), t));
-    }
-    std::vector<TensorType> outputs;
-    for (int i = 0; i < p.num_outputs(); ++i) {
-      outputs.push_back(p.out(i));
-      outputs.back().layout = l.outputs.at(static_cast<std::size_t>(i));
-    }
-    id_ = graph_.add_node(std::move(node), outputs);
-  }
-  Problem problem(const Target& target) const { return {graph_, graph_.node(id_), target}; }
-
- private:
-  Graph graph_;
-  NodeId id_;
-};
 
 // Everything is done when the call returns.
 class CpuQueue final : public Queue {
@@ -118,29 +76,20 @@ class CpuBackend final : public Backend {
     if (lower_reference(p) != nullptr) return std::nullopt;
     const ThreadScope threads(one.threads);
     if (first_that_accepts(p) != nullptr) return std::nullopt;
-    return refusal(graph, node);
+    return refusal(p);
   }
 
   Layouts layouts(const Graph& graph, const Node& node, const std::vector<bool>& state_free,
                   const Target& target) const override {
     const ThreadScope threads(target.threads);
-    const Problem p{graph, node, target};
-    if (const auto* rows = table().find(node.op)) {
-      for (const Lowering& row : *rows) {
-        Layouts l = row.layouts != nullptr ? row.layouts(p, state_free) : row_major_layouts(p);
-        if (l.outputs.empty() && p.num_outputs() != 0) continue;
-        for (Layout& layout : l.inputs) layout = layout.canonical();
-        for (Layout& layout : l.outputs) layout = layout.canonical();
-        if (row.lower(Trial(p, l).problem(target)) != nullptr) return l;
-      }
-    }
-    return row_major_layouts(p);
+    return first_layouts(table(), {graph, node, target}, state_free);
   }
 
   std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
     const ThreadScope threads(target.threads);
-    if (auto step = first_that_accepts({graph, node, target})) return step;
-    UsageError e(refusal(graph, node));
+    const Problem p{graph, node, target};
+    if (auto step = first_that_accepts(p)) return step;
+    UsageError e(refusal(p));
     e.add_context(node.name, node.loc);
     throw e;
   }

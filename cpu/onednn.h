@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 
 namespace ingot::cpu {
 

@@ -9,7 +9,7 @@
 
 #include <memory>
 
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 
 namespace ingot::cpu {
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "core/ops/creation.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/tape.h"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "core/ops/norm.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
 #include "cpu/workspace.h"

@@ -14,7 +14,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
 #include "cpu/workspace.h"

@@ -5,8 +5,8 @@
 // are left to the reference.
 #include "core/ops/pool.h"
 
+#include "core/runtime/lowering.h"
 #include "cpu/flat_row.h"
-#include "cpu/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/pool_kernels.h"
 

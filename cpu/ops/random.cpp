@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/base/philox.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
 

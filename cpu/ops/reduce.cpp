@@ -11,7 +11,7 @@
 #include <numeric>
 
 #include "core/ir/walk.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
 #include "cpu/workspace.h"

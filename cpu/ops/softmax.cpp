@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/ops/loss.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
 

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "core/ir/walk.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/strided_copy.h"
 

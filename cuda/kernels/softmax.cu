@@ -44,12 +44,13 @@ __device__ inline Running join(Running a, Running b) {
 }
 // How a row's elements follow from its maximum and sum.
 struct Apply {
-  float shift, scale;
+  float most, scale;  // scale: 1 / sum, or log(sum)
   bool log;
-  __device__ float operator()(float x) const { return log ? x - shift : expf(x - shift) * scale; }
+  // Two subtractions: one of most + log(sum) would round away small logarithms.
+  __device__ float operator()(float x) const { return log ? x - most - scale : expf(x - most) * scale; }
 };
 __device__ inline Apply apply_of(Running r, bool log) {
-  return log ? Apply{r.most + logf(r.sum), 1.0f, true} : Apply{r.most, 1.0f / r.sum, false};
+  return {r.most, log ? logf(r.sum) : 1.0f / r.sum, log};
 }
 
 __device__ inline float grad_term(float dy, float y, bool log) {

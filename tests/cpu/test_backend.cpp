@@ -5,7 +5,7 @@
 
 #include "core/op/builder.h"
 #include "core/runtime/backend.h"
-#include "cpu/lowering.h"
+#include "core/runtime/lowering.h"
 
 namespace ingot {
 namespace {
@@ -121,7 +121,7 @@ TEST(LayoutRules, ElementwiseOperandsShareOneLayout) {
   const TensorType out{DType::F32, {2, 3, 4, 5}};
   const NodeId id = g.add_node(node, std::vector<TensorType>{out, out});
   const Target target;
-  const auto l = cpu::elementwise_layouts({g, g.node(id), target}, {});
+  const auto l = elementwise_layouts({g, g.node(id), target}, {});
   EXPECT_EQ(l.inputs, (std::vector<Layout>{nhwc, nhwc, {}}));
   EXPECT_EQ(l.outputs, (std::vector<Layout>{nhwc, nhwc}));
 }
@@ -137,7 +137,7 @@ TEST(LayoutRules, PaddedBlocksAreNotSpread) {
   node.inputs = {a};
   const NodeId id = g.add_node(node, std::vector<TensorType>{{DType::F32, {2, 3, 4, 5}}});
   const Target target;
-  const auto l = cpu::elementwise_layouts({g, g.node(id), target}, {});
+  const auto l = elementwise_layouts({g, g.node(id), target}, {});
   EXPECT_TRUE(l.inputs.at(0).is_row_major());
   EXPECT_TRUE(l.outputs.at(0).is_row_major());
 }

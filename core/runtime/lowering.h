@@ -1,11 +1,12 @@
-// The CPU backend's table of lowerings: for each op its candidates, best first.
+// A backend's table of lowerings: for each op its candidates, best first.
 //
-// A candidate either returns a Step or null when it declines the problem; then the next one is asked. After
-// the last row comes, for every op and without a row of its own, the op's reference (cpu/reference_step.h),
-// which serves every legal problem in row-major layout. One file per family in cpu/ops/ adds its rows in
-// `void add_<family>(LoweringTable&)`, named once in cpu/families.def.
+// A candidate either returns a Step or null when it declines the problem; then the next one is asked. One
+// file per family in cpu/ops/ and cuda/ops/ adds its rows in `void add_<family>(LoweringTable&)`, named once
+// in families.def beside it. What comes after the last row is the backend's own affair: the CPU has every
+// op's reference, a GPU refuses.
 //
 //   table.add("relu", {.lower = lower_relu});
+//   if (auto step = first_step(table, {graph, node, target})) ...
 //
 // `lower` may depend on the types and layouts of the node's operands, its attributes and the target, on
 // nothing else of the graph: the layout pass tries candidates on a graph that holds the node alone.
@@ -23,7 +24,7 @@
 
 #include "core/runtime/backend.h"
 
-namespace ingot::cpu {
+namespace ingot {
 
 struct Problem {
   const Graph& graph;
@@ -39,6 +40,9 @@ struct Problem {
     return node.attrs.template as<A>();
   }
 };
+
+// "add(f32[2, 3], f32[3])", for messages.
+std::string describe(const Problem& p);
 
 using LowerFn = std::unique_ptr<Step> (*)(const Problem&);
 // Layouts this candidate wants, see Backend::layouts. Return an empty `outputs` to decline.
@@ -61,11 +65,19 @@ class LoweringTable {
   std::map<std::string, std::vector<Lowering>, std::less<>> rows_;
 };
 
+// The step of the first candidate that accepts the problem; null when all decline or there is none.
+std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p);
+// What the first candidate wants that would accept the node in those layouts; row-major throughout when none
+// would.
+Backend::Layouts first_layouts(const LoweringTable& table, const Problem& p,
+                               const std::vector<bool>& state_free);
+
 // Layout rules that many ops share.
+Backend::Layouts row_major_layouts(const Problem& p);
 // All operands of the output's shape take the layout of the first such operand (prefer one that is not
 // row-major); others are row-major and broadcast. For elementwise ops.
 Backend::Layouts elementwise_layouts(const Problem& p, const std::vector<bool>& state_free);
 // Rank 4 operands channels-last, everything else row-major. For convolution-like ops.
 Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>& state_free);
 
-}  // namespace ingot::cpu
+}  // namespace ingot

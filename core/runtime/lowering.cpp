@@ -1,0 +1,97 @@
+#include "core/runtime/lowering.h"
+
+namespace ingot {
+
+namespace {
+
+// The node alone, with the given layouts on its operands.
+class Trial {
+ public:
+  Trial(const Problem& p, const Backend::Layouts& l) {
+    Node node;
+    node.op = p.node.op;
+    node.attrs = p.node.attrs;
+    for (int i = 0; i < p.num_inputs(); ++i) {
+      TensorType t = p.in(i);
+      t.layout = l.inputs.at(static_cast<std::size_t>(i));
+      node.inputs.push_back(graph_.add_input(cat("i", i), t));
+    }
+    std::vector<TensorType> outputs;
+    for (int i = 0; i < p.num_outputs(); ++i) {
+      outputs.push_back(p.out(i));
+      outputs.back().layout = l.outputs.at(static_cast<std::size_t>(i));
+    }
+    id_ = graph_.add_node(std::move(node), outputs);
+  }
+  Problem problem(const Target& target) const { return {graph_, graph_.node(id_), target}; }
+
+ private:
+  Graph graph_;
+  NodeId id_;
+};
+
+// Elementwise code writes every physical element, so a padded block would lose its zeros: f(0) need not be 0.
+bool takes_elementwise(const TensorType& t) {
+  return !t.layout.is_row_major() && t.physical_numel() == t.numel();
+}
+
+}  // namespace
+
+std::string describe(const Problem& p) {
+  std::vector<std::string> types;
+  for (int i = 0; i < p.num_inputs(); ++i) types.push_back(to_string(p.in(i)));
+  return cat(p.node.op, "(", join(types), ")");
+}
+
+std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p) {
+  if (const auto* rows = table.find(p.node.op))
+    for (const Lowering& row : *rows)
+      if (auto step = row.lower(p)) return step;
+  return nullptr;
+}
+
+Backend::Layouts first_layouts(const LoweringTable& table, const Problem& p,
+                               const std::vector<bool>& state_free) {
+  if (const auto* rows = table.find(p.node.op)) {
+    for (const Lowering& row : *rows) {
+      Backend::Layouts l = row.layouts != nullptr ? row.layouts(p, state_free) : row_major_layouts(p);
+      if (l.outputs.empty() && p.num_outputs() != 0) continue;
+      for (Layout& layout : l.inputs) layout = layout.canonical();
+      for (Layout& layout : l.outputs) layout = layout.canonical();
+      if (row.lower(Trial(p, l).problem(p.target)) != nullptr) return l;
+    }
+  }
+  return row_major_layouts(p);
+}
+
+Backend::Layouts row_major_layouts(const Problem& p) {
+  Backend::Layouts l;
+  l.inputs.resize(static_cast<std::size_t>(p.num_inputs()));
+  l.outputs.resize(static_cast<std::size_t>(p.num_outputs()));
+  return l;
+}
+
+Backend::Layouts elementwise_layouts(const Problem& p, const std::vector<bool>&) {
+  const Shape& shape = p.out().shape;
+  Layout chosen;
+  for (int i = 0; i < p.num_inputs() && chosen.is_row_major(); ++i)
+    if (p.in(i).shape == shape && takes_elementwise(p.in(i))) chosen = p.in(i).layout;
+  Backend::Layouts l;
+  for (int i = 0; i < p.num_inputs(); ++i)
+    l.inputs.push_back(p.in(i).shape == shape ? chosen : Layout::row_major());
+  for (int i = 0; i < p.num_outputs(); ++i)
+    l.outputs.push_back(p.out(i).shape == shape ? chosen : Layout::row_major());
+  return l;
+}
+
+Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>&) {
+  const auto of = [](const TensorType& t) {
+    return t.shape.rank() == 4 ? Layout::channels_last(4) : Layout::row_major();
+  };
+  Backend::Layouts l;
+  for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(of(p.in(i)));
+  for (int i = 0; i < p.num_outputs(); ++i) l.outputs.push_back(of(p.out(i)));
+  return l;
+}
+
+}  // namespace ingot

@@ -1,0 +1,56 @@
+#include "cuda/ops/launch_step.h"
+
+namespace ingot::cuda {
+
+namespace {
+
+class BoundLaunch final : public BoundStep {
+ public:
+  BoundLaunch(std::shared_ptr<const LaunchFn> fn, const Bindings& b)
+      : fn_(std::move(fn)),
+        inputs_(b.inputs.begin(), b.inputs.end()),
+        outputs_(b.outputs.begin(), b.outputs.end()),
+        workspace_(b.workspace),
+        stream_(*static_cast<const Stream*>(b.stream)) {}
+  void run() override { (*fn_)(inputs_.data(), outputs_.data(), workspace_, stream_); }
+
+ private:
+  std::shared_ptr<const LaunchFn> fn_;  // outlives the Step it came from
+  std::vector<void*> inputs_, outputs_;
+  void* workspace_;
+  const Stream& stream_;
+};
+
+class LaunchStep final : public Step {
+ public:
+  explicit LaunchStep(LaunchFn fn) : fn_(std::make_shared<const LaunchFn>(std::move(fn))) {}
+  std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
+    if (b.stream == nullptr)
+      throw UsageError(cat("the CUDA step '", kernel,
+                           "' was bound without a stream; bind it with the one of ",
+                           "a queue of the cuda backend"));
+    return std::make_unique<BoundLaunch>(fn_, b);
+  }
+
+ private:
+  std::shared_ptr<const LaunchFn> fn_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> launch_step(std::string kernel, LaunchFn fn, std::size_t workspace_bytes,
+                                  std::vector<std::array<int, 2>> in_place) {
+  auto step = std::make_unique<LaunchStep>(std::move(fn));
+  step->kernel = std::move(kernel);
+  step->workspace_bytes = workspace_bytes;
+  step->in_place = std::move(in_place);
+  return step;
+}
+
+std::unique_ptr<Step> view_step() {
+  auto step = launch_step("view", [](void* const*, void* const*, void*, const Stream&) {});
+  step->is_view = true;
+  return step;
+}
+
+}  // namespace ingot::cuda
