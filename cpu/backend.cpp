@@ -85,6 +85,12 @@ class CpuBackend final : public Backend {
     return first_layouts(table(), {graph, node, target}, state_free);
   }
 
+  bool accelerates(const Graph& graph, const Node& node, const Target& target) const override {
+    const ThreadScope threads(target.threads);
+    return kernel_layouts(table(), {graph, node, target}, std::vector<bool>(node.inputs.size(), true))
+        .has_value();
+  }
+
   std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
     const ThreadScope threads(target.threads);
     const Problem p{graph, node, target};

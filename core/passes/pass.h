@@ -16,6 +16,9 @@
 
 namespace ingot {
 
+// Whether the backend has a kernel for the node that is better than the ops it stands for.
+using KernelOracle = std::function<bool(const Graph&, const Node&)>;
+
 // Answers for the layout pass; see Backend::layouts.
 using LayoutOracle =
     std::function<NodeLayouts(const Graph&, const Node&, const std::vector<bool>& state_free)>;
@@ -28,6 +31,7 @@ struct PassTiming {
 
 struct PassContext {
   LayoutOracle layouts;             // null: the layout pass is left out
+  KernelOracle accelerates;         // null: nothing is fused for a backend's sake
   std::set<std::string> skip;       // names of passes to leave out
   std::string dump_dir;             // not empty: the graph's text after each pass goes here
   bool optimise = true;             // false: only what is needed to run
@@ -50,6 +54,7 @@ Graph eliminate_common_subexpressions(const Graph& graph, PassContext& context);
 Graph fold_constants(const Graph& graph, PassContext& context);
 Graph simplify(const Graph& graph, PassContext& context);
 Graph mask_before_unpooling(const Graph& graph, PassContext& context);
+Graph fuse_unpooling(const Graph& graph, PassContext& context);
 Graph fold_batch_norm(const Graph& graph, PassContext& context);
 Graph fuse_epilogues(const Graph& graph, PassContext& context);
 Graph fuse_elementwise(const Graph& graph, PassContext& context);

@@ -24,6 +24,8 @@ constexpr std::array kPipeline = {
     Pass{"cse", eliminate_common_subexpressions},
     // Needs the one mask that CSE left, and must come before tapes swallow it.
     Pass{"mask-before-unpooling", mask_before_unpooling},
+    // Its readers must be plain still, and the mask out of the way.
+    Pass{"fuse-unpooling", fuse_unpooling},
     // Needs batch_norm_infer next to its convolution, so before convolutions take epilogues.
     Pass{"fold-batch-norm", fold_batch_norm},
     // The library does bias, residual and activation for free; what it takes is gone before tapes form.

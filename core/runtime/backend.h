@@ -36,6 +36,13 @@ class Backend {
   virtual Layouts layouts(const Graph& graph, const Node& node, const std::vector<bool>& state_free,
                           const Target& target) const = 0;
 
+  // Whether a fused node is worth making: a kernel of this backend takes it, in some layout, and beats the
+  // ops that the node stands for.
+  virtual bool accelerates(const Graph& graph, const Node& node, const Target& target) const {
+    static_cast<void>(graph), static_cast<void>(node), static_cast<void>(target);
+    return false;
+  }
+
   // Never null; throws UsageError with the reason when refuses() has one.
   virtual std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const = 0;
 

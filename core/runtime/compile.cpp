@@ -46,6 +46,9 @@ class Compiler {
     context.layouts = [&p](const Graph& g, const Node& n, const std::vector<bool>& free) {
       return p.backend_->layouts(g, n, free, p.target_);
     };
+    context.accelerates = [&p](const Graph& g, const Node& n) {
+      return p.backend_->accelerates(g, n, p.target_);
+    };
     p.graph_ = run_pipeline(graph, context);
     p.timings_ = std::move(context.timings);
   }

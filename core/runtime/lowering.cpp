@@ -50,18 +50,23 @@ std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p) {
   return nullptr;
 }
 
+std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const Problem& p,
+                                               const std::vector<bool>& state_free) {
+  const auto* rows = table.find(p.node.op);
+  if (rows == nullptr) return std::nullopt;
+  for (const Lowering& row : *rows) {
+    Backend::Layouts l = row.layouts != nullptr ? row.layouts(p, state_free) : row_major_layouts(p);
+    if (l.outputs.empty() && p.num_outputs() != 0) continue;
+    for (Layout& layout : l.inputs) layout = layout.canonical();
+    for (Layout& layout : l.outputs) layout = layout.canonical();
+    if (row.lower(Trial(p, l).problem(p.target)) != nullptr) return l;
+  }
+  return std::nullopt;
+}
+
 Backend::Layouts first_layouts(const LoweringTable& table, const Problem& p,
                                const std::vector<bool>& state_free) {
-  if (const auto* rows = table.find(p.node.op)) {
-    for (const Lowering& row : *rows) {
-      Backend::Layouts l = row.layouts != nullptr ? row.layouts(p, state_free) : row_major_layouts(p);
-      if (l.outputs.empty() && p.num_outputs() != 0) continue;
-      for (Layout& layout : l.inputs) layout = layout.canonical();
-      for (Layout& layout : l.outputs) layout = layout.canonical();
-      if (row.lower(Trial(p, l).problem(p.target)) != nullptr) return l;
-    }
-  }
-  return row_major_layouts(p);
+  return kernel_layouts(table, p, state_free).value_or(row_major_layouts(p));
 }
 
 Backend::Layouts row_major_layouts(const Problem& p) {

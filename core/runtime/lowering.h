@@ -18,6 +18,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,8 +68,10 @@ class LoweringTable {
 
 // The step of the first candidate that accepts the problem; null when all decline or there is none.
 std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p);
-// What the first candidate wants that would accept the node in those layouts; row-major throughout when none
-// would.
+// What the first candidate wants that would accept the node in those layouts; nothing when none would, and
+// first_layouts then says row-major throughout.
+std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const Problem& p,
+                                               const std::vector<bool>& state_free);
 Backend::Layouts first_layouts(const LoweringTable& table, const Problem& p,
                                const std::vector<bool>& state_free);
 

@@ -10,6 +10,7 @@
 #include "cpu/onednn.h"
 #include "cpu/planar_conv.h"
 #include "cpu/touched_pixels.h"
+#include "cpu/unpooled_conv.h"
 
 namespace ingot::cpu {
 
@@ -294,6 +295,41 @@ std::unique_ptr<Step> lower_grad_weight_planar(const Problem& p) {
   return make_planar_grad_weight(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
 }
 
+// The gradients of max pooled convolutions: dy, offset, w -> dx and x, dy, offset -> dw
+
+// As the unpooled gradient would lie.
+TensorType unpooled_type(const Problem& p, int dy, const UnpooledConvAttrs& a) {
+  return {p.in(dy).dtype, a.pool_input_shape, Layout::channels_last(4)};
+}
+
+Backend::Layouts layouts_grad_input_unpooled(const Problem& p, const std::vector<bool>& state_free) {
+  if (p.in(0).dtype != DType::F32) return {};
+  const auto& a = p.attrs<Conv2dGradInputUnpooledAttrs>();
+  const Layout nhwc = Layout::channels_last(4);
+  Layout weight = p.in(2).layout;
+  if (state_free[2])
+    weight = weight_layout(geometry(a), with(p.out(), nhwc), p.in(2), unpooled_type(p, 0, a));
+  return {{nhwc, nhwc, weight}, {nhwc}};
+}
+
+std::unique_ptr<Step> lower_grad_input_unpooled(const Problem& p) {
+  return make_unpooled_grad_input(p.in(0), p.in(1), p.in(2), p.out(),
+                                  p.attrs<Conv2dGradInputUnpooledAttrs>(), p.target.threads);
+}
+
+Backend::Layouts layouts_grad_weight_unpooled(const Problem& p, const std::vector<bool>&) {
+  if (p.in(0).dtype != DType::F32) return {};
+  const auto& a = p.attrs<Conv2dGradWeightUnpooledAttrs>();
+  const Layout image = image_layout(p.in(0)), nhwc = Layout::channels_last(4);
+  return {{image, nhwc, nhwc},
+          {weight_layout(geometry(a), with(p.in(0), image), p.out(), unpooled_type(p, 1, a))}};
+}
+
+std::unique_ptr<Step> lower_grad_weight_unpooled(const Problem& p) {
+  return make_unpooled_grad_weight(p.in(0), p.in(1), p.in(2), p.out(),
+                                   p.attrs<Conv2dGradWeightUnpooledAttrs>(), p.target.threads);
+}
+
 }  // namespace
 
 void add_conv(LoweringTable& t) {
@@ -306,6 +342,10 @@ void add_conv(LoweringTable& t) {
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_touched, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_planar, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = layouts_grad_weight});
+  t.add("conv2d_grad_input_unpooled",
+        {.lower = lower_grad_input_unpooled, .layouts = layouts_grad_input_unpooled});
+  t.add("conv2d_grad_weight_unpooled",
+        {.lower = lower_grad_weight_unpooled, .layouts = layouts_grad_weight_unpooled});
 }
 
 }  // namespace ingot::cpu

@@ -36,10 +36,11 @@ NamedTensors some_feeds(const Graph& g) {
 }
 
 // Runs the pass, checks everything that must hold for any pass, and returns the new graph's text.
-std::string run(PassFn pass, std::string_view text) {
+std::string run(PassFn pass, std::string_view text, const KernelOracle& accelerates = {}) {
   const Graph before = parse_graph(text);
   verify(before);
   PassContext context;
+  context.accelerates = accelerates;
   const Graph after = pass(before, context);
   verify(after);
   EXPECT_EQ(text_of(pass(after, context)), text_of(after)) << "not idempotent";
@@ -108,6 +109,65 @@ output "dx" = %dx
 output "g" = %g
 )"})
     EXPECT_EQ(run(mask_before_unpooling, text), canonical(text));
+}
+
+constexpr std::string_view kPooledConvolution = R"(
+%x = input "x" : f32[1, 2, 6, 8]
+%w = input "w" : f32[3, 2, 3, 3]
+%dy = input "dy" : f32[1, 3, 2, 3]
+%y = conv2d(%x, %w) : f32[1, 3, 4, 6]
+%p, %o = max_pool2d(%y) : f32[1, 3, 2, 3], u8[1, 3, 2, 3]
+%u = max_pool2d_grad(%dy, %o) {input_shape=[1, 3, 4, 6]} : f32[1, 3, 4, 6]
+%dx = conv2d_grad_input(%u, %w) {input_shape=[1, 2, 6, 8]} : f32[1, 2, 6, 8]
+%dw = conv2d_grad_weight(%x, %u) {weight_shape=[3, 2, 3, 3]} : f32[3, 2, 3, 3]
+%db = reduce_sum(%u) {axes=[0, 2, 3]} : f32[3]
+output "dx" = %dx
+output "dw" = %dw
+output "db" = %db
+)";
+
+TEST(FuseUnpooling, GradientsReadThePooledImage) {
+  const auto always = [](const Graph&, const Node&) { return true; };
+  EXPECT_EQ(run(fuse_unpooling, kPooledConvolution, always), canonical(R"(
+%x = input "x" : f32[1, 2, 6, 8]
+%w = input "w" : f32[3, 2, 3, 3]
+%dy = input "dy" : f32[1, 3, 2, 3]
+%y = conv2d(%x, %w) : f32[1, 3, 4, 6]
+%p, %o = max_pool2d(%y) : f32[1, 3, 2, 3], u8[1, 3, 2, 3]
+%dx = conv2d_grad_input_unpooled(%dy, %o, %w) {pool_input_shape=[1, 3, 4, 6], input_shape=[1, 2, 6, 8]} : f32[1, 2, 6, 8]
+%dw = conv2d_grad_weight_unpooled(%x, %dy, %o) {pool_input_shape=[1, 3, 4, 6], weight_shape=[3, 2, 3, 3]} : f32[3, 2, 3, 3]
+%db = reduce_sum(%dy) {axes=[0, 2, 3]} : f32[3]
+output "dx" = %dx
+output "dw" = %dw
+output "db" = %db
+)"));
+}
+
+TEST(FuseUnpooling, KeepsWhatOthersNeed) {
+  const auto always = [](const Graph&, const Node&) { return true; };
+  const auto one = [](const Graph&, const Node& n) { return n.op == "conv2d_grad_weight_unpooled"; };
+  // A backend without kernels, one without a kernel for one of the readers.
+  EXPECT_EQ(run(fuse_unpooling, kPooledConvolution), canonical(kPooledConvolution));
+  EXPECT_EQ(run(fuse_unpooling, kPooledConvolution, one), canonical(kPooledConvolution));
+  // Readers that want each pixel: an output, a product, a sum over channels alone.
+  for (const std::string_view more :
+       {"output \"u\" = %u\n", "%z = mul(%u, %y) : f32[1, 3, 4, 6]\noutput \"z\" = %z\n",
+        "%z = reduce_sum(%u) {axes=[1]} : f32[1, 4, 6]\noutput \"z\" = %z\n"}) {
+    const std::string text = cat(kPooledConvolution, more);
+    EXPECT_EQ(run(fuse_unpooling, text, always), canonical(text));
+  }
+  // Offsets of unknown origin, and dilated windows, which may see nothing but padding.
+  for (const auto& [from, to] : {std::pair{"max_pool2d_grad(%dy, %o)", "max_pool2d_grad(%dy, %q)"},
+                                 std::pair{"{input_shape=[1, 3, 4, 6]}",
+                                           "{dilation=[3, 3], padding=[1, 1], input_shape=[1, 3, 4, 6]}"}}) {
+    std::string text(kPooledConvolution);
+    text.replace(text.find(from), std::string_view(from).size(), to);
+    if (text.find("%q") != std::string::npos)
+      text.insert(text.find("%y = "), "%q = input \"q\" : u8[1, 3, 2, 3]\n");
+    else
+      text.replace(text.find("max_pool2d(%y)"), 14, "max_pool2d(%y) {dilation=[3, 3], padding=[1, 1]}");
+    EXPECT_EQ(run(fuse_unpooling, text, always), canonical(text));
+  }
 }
 
 TEST(DeadCode, KeepsWhatOutputsAndUpdatesNeed) {
