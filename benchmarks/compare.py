@@ -221,7 +221,7 @@ def one_round(args, python, env, work, versions):
 
 def check_same_work(work, value):
     """A model of another input size or number of classes would make every ratio worthless."""
-    ratio = value["flops"] / (work["flops_per_image"] * work["batch_size"])
+    ratio = value["model_flops"] / (work["flops_per_image"] * work["batch_size"])
     if not 0.9 < ratio < 1.15:  # Ingot counts elementwise work too
         raise Failure(f"Ingot's {work['model']} ({work['mode']}) does {ratio:.2f} times the operations of PyTorch's: the "
                       "two are not the same model")

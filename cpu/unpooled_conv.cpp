@@ -49,16 +49,16 @@ std::optional<UnpoolConv> unpool_conv(const TensorType& image, const TensorType&
 }
 
 int parts_of(std::int64_t images, const UnpoolConv& p, int threads) {
-  return static_cast<int>(std::min<std::int64_t>(
-      images, useful_threads(threads, images * p.o * p.ph * p.pw * p.kh * p.vectors)));
+  return static_cast<int>(
+      std::min<std::int64_t>(images, useful_threads(threads, images * p.o * p.ph * p.pw * p.kh * p.vectors)));
 }
 
 std::int64_t whole_lines(std::int64_t floats) {  // a thread's own cache lines
   return (floats + 15) / 16 * 16;
 }
 
-// Where the weight has the elements that the kernels want in a row, [piece][o][kh][vectors of the piece]; -1: a
-// zero that fills a run up.
+// Where the weight has the elements that the kernels want in a row, [piece][o][kh][vectors of the piece]; -1:
+// a zero that fills a run up.
 std::vector<std::int64_t> packed_offsets(const UnpoolConv& p, const TensorType& weight,
                                          std::int64_t vectors_of_piece) {
   std::vector<std::int64_t> at;
@@ -125,7 +125,8 @@ std::unique_ptr<Step> make_unpooled_grad_weight(const TensorType& x, const Tenso
   const auto elements = static_cast<std::int64_t>(dw.bytes() / sizeof(float));  // padding included
   return make_step(
       cat("unpooled:", name(cpu_level())),
-      [=, places = unpool_places(p), grad_weight = k.grad_weight](void* const* in, void* const* out, void* workspace) {
+      [=, places = unpool_places(p), grad_weight = k.grad_weight](void* const* in, void* const* out,
+                                                                  void* workspace) {
         const auto* image = static_cast<const float*>(in[0]);
         const auto* from = static_cast<const float*>(in[1]);
         const auto* where = static_cast<const std::uint8_t*>(in[2]);
@@ -137,7 +138,8 @@ std::unique_ptr<Step> make_unpooled_grad_weight(const TensorType& x, const Tenso
           const Range r = part_of(n, part, parts);
           for (std::int64_t i = r.begin; i < r.end; ++i) {
             const std::int64_t pooled = i * p.o * p.ph * p.pw;
-            grad_weight(p, image + i * p.c * p.h * p.w, from + pooled, where + pooled, places, own, own + sums);
+            grad_weight(p, image + i * p.c * p.h * p.w, from + pooled, where + pooled, places, own,
+                        own + sums);
           }
         });
         std::fill_n(result, elements, 0.0f);

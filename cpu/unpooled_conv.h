@@ -1,6 +1,6 @@
 // The gradients of max pooled convolutions (core/ops/unpooled_conv.h) by the kernels of
-// cpu/simd/conv_unpool_kernels.h: stride 1, no dilation, one group, channels-last f32 images, windows that lie
-// inside the convolution's result. Each function returns null where unpooling first is the better choice.
+// cpu/simd/conv_unpool_kernels.h: stride 1, no dilation, one group, channels-last f32 images, windows that
+// lie inside the convolution's result. Each function returns null where unpooling first is the better choice.
 //
 //   if (auto step = make_unpooled_grad_weight(x, dy, dw, attrs, threads)) return step;
 #pragma once

@@ -76,6 +76,15 @@ void print_profile(Session& s, int runs) {
   std::printf("%9.3f 100.0%%  sum of %zu steps, each the median of %d\n", total, order.size(), runs);
 }
 
+// Operations of the model as it is written; the compiled step may do fewer.
+double model_flops(const Graph& graph) {
+  PassContext context;
+  const Graph needed = eliminate_dead_code(graph, context);
+  double sum = 0.0;
+  for (const Node& n : needed.nodes()) sum += cost(needed, n).flops;
+  return sum;
+}
+
 int run_bench(const BenchArguments& a) {
   if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
   const ProgramPtr p = a.program(a.batch_size);
@@ -110,6 +119,7 @@ int run_bench(const BenchArguments& a) {
   j["step_ms_max"] = sorted.back();
   j["steps"] = ms.size();
   j["flops"] = flops;
+  j["model_flops"] = model_flops(a.graph(a.batch_size));
   j["gflops"] = flops / step / 1e6;
   j["peak_bytes"] = peak_resident_bytes();
   j["planned_bytes"] = p->report().total_bytes;

@@ -313,8 +313,8 @@ Backend::Layouts layouts_grad_input_unpooled(const Problem& p, const std::vector
 }
 
 std::unique_ptr<Step> lower_grad_input_unpooled(const Problem& p) {
-  return make_unpooled_grad_input(p.in(0), p.in(1), p.in(2), p.out(),
-                                  p.attrs<Conv2dGradInputUnpooledAttrs>(), p.target.threads);
+  return make_unpooled_grad_input(p.in(0), p.in(1), p.in(2), p.out(), p.attrs<Conv2dGradInputUnpooledAttrs>(),
+                                  p.target.threads);
 }
 
 Backend::Layouts layouts_grad_weight_unpooled(const Problem& p, const std::vector<bool>&) {

@@ -2,8 +2,8 @@
 // channels-last images, convolutions of stride 1 without dilation or groups; threads are the callers' matter.
 //
 // A window's gradient g of channel o lies at one pixel of the convolution's result. It adds g times the
-// kw * c floats of a row of the image to each row of the weight's gradient, and g times the rows of o's weight
-// to the image's gradient: runs of neighbouring floats, kh of them, which are the vectors' lanes.
+// kw * c floats of a row of the image to each row of the weight's gradient, and g times the rows of o's
+// weight to the image's gradient: runs of neighbouring floats, kh of them, which are the vectors' lanes.
 //
 //   const UnpoolKernels& k = unpool_kernels(cpu_level());
 //   k.grad_weight(shape, x, dy, offset, unpool_places(shape), sums, scratch);
@@ -21,9 +21,9 @@ namespace ingot::cpu {
 struct UnpoolConv {
   static constexpr std::int64_t kMaxWidth = 16;      // lanes of the widest vector
   static constexpr std::int64_t kMaxChannels = 256;  // of dy, for grad_input
-  std::int64_t o = 0, ph = 0, pw = 0;            // dy and offset
-  std::int64_t oh = 0, ow = 0;                   // the convolution's result
-  std::int64_t c = 0, h = 0, w = 0;              // x or dx
+  std::int64_t o = 0, ph = 0, pw = 0;                // dy and offset
+  std::int64_t oh = 0, ow = 0;                       // the convolution's result
+  std::int64_t c = 0, h = 0, w = 0;                  // x or dx
   std::int64_t kh = 0, kw = 0, top = 0, left = 0;
   std::int64_t window_h = 0, window_w = 0, step_h = 0, step_w = 0;  // of the pooling
   // A run is so many vectors of so many lanes; grad_input adds up `together` of them at a time, 0: it is not
@@ -45,8 +45,8 @@ struct UnpoolKernels {
   // scratch: unpool_grad_weight_scratch() floats.
   void (*grad_weight)(const UnpoolConv& p, const float* x, const float* dy, const std::uint8_t* offset,
                       std::span<const std::int32_t> places, float* sums, float* scratch);
-  // dx from dy and the weight, whose runs, filled up with zeros, are cut into pieces of `together` vectors and
-  // packed as [piece][o][kh][floats of the piece]. Scratch: padded_floats().
+  // dx from dy and the weight, whose runs, filled up with zeros, are cut into pieces of `together` vectors
+  // and packed as [piece][o][kh][floats of the piece]. Scratch: padded_floats().
   bool (*has_grad_input)(const UnpoolConv& p);
   void (*grad_input)(const UnpoolConv& p, const float* dy, const std::uint8_t* offset, const float* weight,
                      float* dx, float* scratch);

@@ -42,10 +42,10 @@ struct UnpooledCase {
 
 const std::vector<UnpooledCase>& unpooled_cases() {
   static const std::vector<UnpooledCase> cases = {
-      {3, 1, 28, 28, 6, 5, 5, {2, 2}},        // LeNet's first layer
-      {3, 6, 14, 14, 16, 5, 5},               // its second
-      {2, 3, 11, 13, 17, 3, 3, {1, 1}},       // a block of channels and one more; rows over at the end
-      {2, 32, 8, 8, 20, 3, 3, {1, 1}},        // runs of more vectors than are added together
+      {3, 1, 28, 28, 6, 5, 5, {2, 2}},   // LeNet's first layer
+      {3, 6, 14, 14, 16, 5, 5},          // its second
+      {2, 3, 11, 13, 17, 3, 3, {1, 1}},  // a block of channels and one more; rows over at the end
+      {2, 32, 8, 8, 20, 3, 3, {1, 1}},   // runs of more vectors than are added together
       {1, 5, 12, 9, 33, 5, 3, {2, 0}},
       {2, 2, 12, 13, 4, 3, 5, {0, 3}, {3, 3}, {3, 3}},
       {2, 4, 12, 12, 8, 3, 3, {0, 0}, {3, 2}, {4, 2}},  // pixels that no window sees

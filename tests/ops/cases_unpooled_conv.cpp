@@ -31,8 +31,7 @@ INGOT_OP_CASES(unpooled_conv) {
       pooled[2 + i] = pool_output_size(y[2 + i], c.pool.kernel[u], c.pool.stride[u], c.pool.padding[u],
                                        c.pool.dilation[u], c.pool.ceil_mode);
     }
-    at.set_pool(
-        {c.pool.kernel, c.pool.stride, c.pool.padding, c.pool.dilation, c.pool.ceil_mode, y});
+    at.set_pool({c.pool.kernel, c.pool.stride, c.pool.padding, c.pool.dilation, c.pool.ceil_mode, y});
     const auto offset = integers(pooled, c.pool.kernel[0] * c.pool.kernel[1], DType::U8);
     add({.op = "conv2d_grad_input_unpooled",
          .name = c.name,

@@ -165,6 +165,9 @@ class RemoteBackend final : public Backend {
                   const Target& target) const override {
     return cpu().layouts(graph, node, state_free, target);
   }
+  bool accelerates(const Graph& graph, const Node& node, const Target& target) const override {
+    return cpu().accelerates(graph, node, target);
+  }
   std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
     return std::make_unique<RemoteStep>(cpu().lower(graph, node, target));
   }
