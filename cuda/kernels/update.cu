@@ -37,6 +37,7 @@ struct Entry : TensorEntry {
   void* to[kMaxUpdateRoles] = {};
 };
 using Table = TensorTable<Entry, kMostTensors>;
+static_assert(sizeof(Table) <= 3900, "all arguments of a kernel have 4 KiB");
 
 __device__ inline float number(const DeviceScalar& s) {
   if (s.dtype == DType::F64) return static_cast<float>(*static_cast<const double*>(s.data));
@@ -179,6 +180,7 @@ struct NormEntry : TensorEntry {
   const void* data = nullptr;
 };
 using NormTable = TensorTable<NormEntry, kNormTensors>;
+static_assert(sizeof(NormTable) <= 3900, "all arguments of a kernel have 4 KiB");
 
 template <class T>
 __device__ inline float sum_of_squares(const T* x, long long begin, long long end, bool wide) {
