@@ -10,6 +10,13 @@
 #pragma once
 
 #define INGOT_CUDA_SIM 1
+// Known to device compilers only.
+#ifndef __launch_bounds__
+#define __launch_bounds__(...)
+#endif
+#ifndef __grid_constant__
+#define __grid_constant__
+#endif
 // For code of the simulator that is compiled into kernel files: its accesses are not the kernel's.
 #define INGOT_SIM_NO_CALLBACKS __attribute__((no_sanitize("thread")))
 
