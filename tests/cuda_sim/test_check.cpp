@@ -86,6 +86,8 @@ TEST_F(CheckKernel, TheFirstOfSeveral) {
   }
   tensors[77].set(34000, kNan);
   EXPECT_EQ(find(tensors)->element, 33000);
+  tensors[77].set(33000 + 512, kNan);  // the same thread's next look
+  EXPECT_EQ(find(tensors)->element, 33000);
 }
 
 TEST_F(CheckKernel, NothingToDoAndOtherTypes) {
