@@ -10,13 +10,6 @@
 #pragma once
 
 #define INGOT_CUDA_SIM 1
-// Known to device compilers only.
-#ifndef __launch_bounds__
-#define __launch_bounds__(...)
-#endif
-#ifndef __grid_constant__
-#define __grid_constant__
-#endif
 // For code of the simulator that is compiled into kernel files: its accesses are not the kernel's.
 #define INGOT_SIM_NO_CALLBACKS __attribute__((no_sanitize("thread")))
 
@@ -35,6 +28,11 @@
 // Shared memory has a macro of its own; the keyword would silently be a local variable here.
 #undef __shared__
 #define __shared__ static_assert(false, "use GPU_SHARED or GPU_DYN_SHARED of cuda/base/kernel.h");
+
+// A promise about registers, of which there are none here.
+#ifndef __launch_bounds__
+#define __launch_bounds__(...)
+#endif
 
 extern constinit uint3 threadIdx;
 extern constinit uint3 blockIdx;
