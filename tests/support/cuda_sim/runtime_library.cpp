@@ -25,8 +25,10 @@ extern "C" {
 
 cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, cudaJitOption*, void**,
                                 unsigned jit_options, cudaLibraryOption*, void**, unsigned options) {
-  return runtime_call("cudaLibraryLoadData", [&](Machine&) {
+  return runtime_call("cudaLibraryLoadData", [&](Machine& m) {
     *library = nullptr;
+    // It may wait for the device, as allocations do.
+    if (const cudaError_t forbidden = m.forbidden_in_capture(); forbidden != cudaSuccess) return forbidden;
     if (code == nullptr || jit_options != 0 || options != 0) return cudaErrorInvalidValue;
     cudaError_t status = cudaSuccess;
     const std::shared_ptr<KernelImage> image = load_image(code, &status);
