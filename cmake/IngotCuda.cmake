@@ -56,7 +56,7 @@ else()
 
   set(INGOT_CUDA_SOURCES ${jit_sources} ${embedded_source})
 
-  find_package(CUDAToolkit 12.4 QUIET)
+  find_package(CUDAToolkit 12.8 QUIET)
   find_path(INGOT_CUDA_INCLUDE_DIR cuda_fp16.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include
     DOC "Folder with cuda_runtime_api.h, cuda_fp16.h and cuda_bf16.h")
   find_program(INGOT_NVCC nvcc HINTS ${CUDAToolkit_BIN_DIR} DOC "The CUDA compiler")
@@ -65,7 +65,7 @@ else()
     message(STATUS "CUDA: headers in ${INGOT_CUDA_INCLUDE_DIR}, compiler ${INGOT_NVCC}")
   else()
     message(STATUS "CUDA: no headers found, so cuda/base and the simulated device are not built; install the CUDA "
-                   "Toolkit 12.4 or later, or set INGOT_CUDA_INCLUDE_DIR")
+                   "Toolkit 12.8 or later, or set INGOT_CUDA_INCLUDE_DIR")
   endif()
 
   # Sanitizer builds test the host's code; the simulated device serves them.
