@@ -162,7 +162,7 @@ Plan plan_of(std::int64_t n, std::int64_t dim) {
   if (n > kMost || dim > kMost)
     throw UsageError(cat("sums by index on a GPU take at most ", kMost, " indices and rows, got ", n,
                          " indices and ", dim, " rows"));
-  const int bits = std::bit_width(static_cast<std::uint64_t>(dim));  // rows 0 .. dim
+  const auto bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(dim)));  // rows 0 .. dim
   return {(n + kTile - 1) / kTile, (n + 3) / 4 * 4, bits <= 8 ? 1 : (bits + 7) / 8};
 }
 

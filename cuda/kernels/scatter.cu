@@ -180,11 +180,12 @@ __global__ void crossing_kernel(const unsigned* row_of, T* y, Acc<T>* sums, Size
   const Acc<T>* at = slot<T, V>(sums, s, piece, 1, column);
 #pragma unroll
   for (int v = 0; v < V; ++v) sum[v] = at[v];
-  for (long long next = piece + 1, many = kInFlight; many == kInFlight; next += kInFlight) {
-    Some<Acc<T>, V> later[kInFlight];
+  constexpr int kLater = V > 4 ? 2 : kInFlight;  // as registers allow
+  for (long long next = piece + 1, many = kLater; many == kLater; next += kLater) {
+    Some<Acc<T>, V> later[kLater];
     many = 0;
 #pragma unroll
-    for (int b = 0; b < kInFlight; ++b) {
+    for (int b = 0; b < kLater; ++b) {
       if ((next + b) * kPiece >= s.count || row_of[(next + b) * kPiece] != row) continue;
       many = b + 1;
       at = slot<T, V>(sums, s, next + b, 0, column);
@@ -192,7 +193,7 @@ __global__ void crossing_kernel(const unsigned* row_of, T* y, Acc<T>* sums, Size
       for (int v = 0; v < V; ++v) later[b].at[v] = at[v];
     }
 #pragma unroll
-    for (int b = 0; b < kInFlight; ++b) {
+    for (int b = 0; b < kLater; ++b) {
       if (b >= many) continue;
 #pragma unroll
       for (int v = 0; v < V; ++v) sum[v] += later[b].at[v];
