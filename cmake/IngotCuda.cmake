@@ -1,18 +1,44 @@
 # The CUDA rooms, by what they need of this machine.
 #
-# INGOT_CUDA_SOURCES belong into the library: cuda/jit, plain C++ that builds without the CUDA toolkit and finds NVRTC when a
-# kernel is wanted. Empty when INGOT_CUDA is OFF.
+# INGOT_CUDA_SOURCES belong into the library. Always, unless INGOT_CUDA is OFF: cuda/jit, plain C++ that builds without the
+# CUDA toolkit and finds NVRTC when a kernel is wanted. With nvcc and the static CUDA runtime (INGOT_CUDA_BACKEND): the
+# backend, its kernels compiled for CMAKE_CUDA_ARCHITECTURES and, as PTX for later GPUs, for the last of them. Else the
+# stub that registers nothing.
 #
-# INGOT_CUDA_BASE_SOURCES are cuda/base, the one folder that calls the CUDA API: a list of sources, not a library, because
-# the CUDA backend compiles it against the CUDA runtime and the simulator's tests compile the same files against theirs.
-# INGOT_CUDA_OPS_SOURCES are cuda/ops, the lowerings: plain C++ over cuda/base and the kernels' launch headers.
+# INGOT_CUDA_BASE_SOURCES are cuda/base, the one folder that calls the CUDA API, and INGOT_CUDA_BACKEND_SOURCES are
+# cuda/ops and cuda/backend, plain C++ on top of it: lists of sources, not libraries, because the library compiles them
+# against the CUDA runtime and the simulator's tests compile the same files against theirs.
 # The CUDA *headers* are enough for the simulated device (tests/cuda_sim): INGOT_CUDA_HEADERS_FOUND.
 
 file(GLOB INGOT_CUDA_BASE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/base/*.cpp)
-file(GLOB INGOT_CUDA_OPS_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp)
+file(GLOB INGOT_CUDA_BACKEND_SOURCES CONFIGURE_DEPENDS
+  ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
+list(REMOVE_ITEM INGOT_CUDA_BACKEND_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
 
 set(INGOT_CUDA_SOURCES)
 set(INGOT_CUDA_HEADERS_FOUND FALSE)
+set(INGOT_CUDA_BACKEND FALSE)
+set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPUs that kernels are compiled for, e.g. 80;90;100;120")
+
+# ingot_nvcc_object(object source archs...): a command that compiles a .cu file for GPUs of these architectures.
+function(ingot_nvcc_object object source)
+  set(launcher)
+  if(CCACHE)
+    set(launcher ${CCACHE})
+  endif()
+  set(codes)
+  foreach(arch IN LISTS ARGN)
+    list(APPEND codes -gencode=arch=compute_${arch},code=sm_${arch})
+  endforeach()
+  list(GET ARGN -1 last)
+  list(APPEND codes -gencode=arch=compute_${last},code=compute_${last})
+  cmake_path(GET source FILENAME name)
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${launcher} ${INGOT_NVCC} -std=c++20 -O2 ${codes} -Xcompiler=-fPIC -I${PROJECT_SOURCE_DIR} -c ${source} -o ${object}
+      -MD -MF ${object}.d
+    DEPENDS ${source} DEPFILE ${object}.d COMMENT "Compiling ${name} for GPUs" VERBATIM)
+  set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+endfunction()
 if(INGOT_CUDA STREQUAL "OFF")
   message(STATUS "CUDA: off (INGOT_CUDA=OFF), so cuda/base and the simulated device are not built")
 else()
@@ -30,7 +56,7 @@ else()
 
   set(INGOT_CUDA_SOURCES ${jit_sources} ${embedded_source})
 
-  find_package(CUDAToolkit 12.4 QUIET)
+  find_package(CUDAToolkit 12.8 QUIET)
   find_path(INGOT_CUDA_INCLUDE_DIR cuda_fp16.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include
     DOC "Folder with cuda_runtime_api.h, cuda_fp16.h and cuda_bf16.h")
   find_program(INGOT_NVCC nvcc HINTS ${CUDAToolkit_BIN_DIR} DOC "The CUDA compiler")
@@ -39,6 +65,40 @@ else()
     message(STATUS "CUDA: headers in ${INGOT_CUDA_INCLUDE_DIR}, compiler ${INGOT_NVCC}")
   else()
     message(STATUS "CUDA: no headers found, so cuda/base and the simulated device are not built; install the CUDA "
-                   "Toolkit 12.4 or later, or set INGOT_CUDA_INCLUDE_DIR")
+                   "Toolkit 12.8 or later, or set INGOT_CUDA_INCLUDE_DIR")
   endif()
+
+  # Sanitizer builds test the host's code; the simulated device serves them.
+  set(missing)
+  if(NOT INGOT_NVCC)
+    list(APPEND missing "nvcc was not found")
+  endif()
+  if(NOT TARGET CUDA::cudart_static)
+    list(APPEND missing "the static CUDA runtime (cudart_static) was not found")
+  endif()
+  if(INGOT_SANITIZE)
+    list(APPEND missing "INGOT_SANITIZE is set")
+  endif()
+  if(NOT missing)
+    set(INGOT_CUDA_BACKEND TRUE)
+    list(APPEND INGOT_CUDA_SOURCES ${INGOT_CUDA_BASE_SOURCES} ${INGOT_CUDA_BACKEND_SOURCES})
+    file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/kernels)
+    file(GLOB kernel_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/kernels/*.cu)
+    foreach(kernel_file IN LISTS kernel_files)
+      cmake_path(GET kernel_file STEM kernel)
+      ingot_nvcc_object(${PROJECT_BINARY_DIR}/kernels/${kernel}.o ${kernel_file} ${CMAKE_CUDA_ARCHITECTURES})
+      list(APPEND INGOT_CUDA_SOURCES ${PROJECT_BINARY_DIR}/kernels/${kernel}.o)
+    endforeach()
+    message(STATUS "CUDA: the backend is built, for architectures ${CMAKE_CUDA_ARCHITECTURES}")
+  else()
+    list(JOIN missing "; " missing)
+    if(INGOT_CUDA STREQUAL "ON")
+      message(FATAL_ERROR "INGOT_CUDA=ON, but the CUDA backend cannot be built: ${missing}. Install the CUDA Toolkit 12.8 or "
+                          "later (set CUDAToolkit_ROOT where it is in an unusual place), or use AUTO or OFF.")
+    endif()
+    message(STATUS "CUDA: the backend is left out: ${missing}")
+  endif()
+endif()
+if(NOT INGOT_CUDA_BACKEND)
+  list(APPEND INGOT_CUDA_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
 endif()

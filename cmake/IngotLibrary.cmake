@@ -8,10 +8,6 @@ foreach(room IN LISTS INGOT_ROOMS)
 endforeach()
 
 # core names the CUDA backend by one function; without CUDA it registers nothing.
-if(INGOT_CUDA STREQUAL "ON" AND NOT EXISTS ${PROJECT_SOURCE_DIR}/cuda/backend/register.cpp)
-  message(FATAL_ERROR "INGOT_CUDA=ON, but this source tree has no CUDA backend. Use AUTO or OFF.")
-endif()
-list(APPEND INGOT_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
 list(APPEND INGOT_SOURCES ${INGOT_CUDA_SOURCES})
 
 include(IngotHeaders)
@@ -39,7 +35,12 @@ target_include_directories(ingot PUBLIC $<BUILD_INTERFACE:${INGOT_STAGED_INCLUDE
 target_include_directories(ingot SYSTEM PRIVATE $<TARGET_PROPERTY:DNNL::dnnl,INTERFACE_INCLUDE_DIRECTORIES>)
 target_link_libraries(ingot PRIVATE $<BUILD_INTERFACE:ingot_flags> $<BUILD_INTERFACE:$<TARGET_FILE:DNNL::dnnl>>
   $<BUILD_INTERFACE:OpenMP::OpenMP_CXX> $<BUILD_INTERFACE:Threads::Threads> $<BUILD_INTERFACE:ZLIB::ZLIB>
-  $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> $<BUILD_INTERFACE:${CMAKE_DL_LIBS}>)
+  $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> $<BUILD_INTERFACE:${CMAKE_DL_LIBS}>
+  $<$<BOOL:${INGOT_CUDA_BACKEND}>:$<BUILD_INTERFACE:CUDA::cudart_static>>)
+if(INGOT_CUDA_BACKEND)
+  target_include_directories(ingot SYSTEM PRIVATE ${INGOT_CUDA_INCLUDE_DIR})
+  set_target_properties(ingot PROPERTIES LINKER_LANGUAGE CXX)
+endif()
 set_target_properties(ingot PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined)

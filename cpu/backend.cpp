@@ -66,6 +66,14 @@ class CpuBackend final : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
 
+  Target target(int device) const override {
+    if (device == 0) return Target::cpu();
+    throw UsageError(cat("the CPU is device 0, got ", device));
+  }
+  std::vector<std::pair<std::string, std::string>> facts() const override {
+    return {{"cpu", Target::cpu().name}};
+  }
+
   std::optional<std::string> refuses(const Graph& graph, const Node& node) const override {
     const Target one = [] {
       Target t;
@@ -100,16 +108,16 @@ class CpuBackend final : public Backend {
     throw e;
   }
 
-  std::shared_ptr<void> allocate(std::size_t bytes) const override {
+  std::shared_ptr<void> allocate(std::size_t bytes, int) const override {
     constexpr std::size_t kAlign = 64;
     const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
     void* p = rounded < bytes ? nullptr : std::aligned_alloc(kAlign, rounded);
-    if (p == nullptr)
-      throw DeviceError(cat("the CPU has no room for ", bytes,
-                            " more bytes; use a smaller batch (`ingot plan --fit` finds the largest)"));
+    if (p == nullptr) throw OutOfMemoryError(cat("the CPU has no room for ", bytes, " more bytes"));
     return {p, [](void* q) { std::free(q); }};
   }
-  std::unique_ptr<Queue> make_queue(const Target& target) const override {
+  std::unique_ptr<Queue> make_queue(const Target& target, void* stream) const override {
+    if (stream != nullptr)
+      throw UsageError("the CPU has no streams: SessionOptions::stream is for sessions on a GPU");
     return std::make_unique<CpuQueue>(target.threads);
   }
 };

@@ -64,6 +64,10 @@ class UsageError : public Error {
 class DeviceError : public Error {
   using Error::Error;
 };
+// The latter.
+class OutOfMemoryError : public DeviceError {
+  using DeviceError::DeviceError;
+};
 // A file is missing, damaged, or not what it should be.
 class FormatError : public Error {
   using Error::Error;

@@ -8,13 +8,11 @@ namespace ingot {
 
 namespace {
 
-constexpr int kStreamBits = 20;
-
 void check_draw(const InferArgs& a, int rng, std::int64_t stream) {
   ops::check_dtype(a, rng, "the generator state", DType::I64);
   ops::check_shape(a, rng, "the generator state {seed, offset}", {2});
-  if (stream < 0 || stream >= (std::int64_t{1} << kStreamBits))
-    throw UsageError(cat(a.op, ": stream must lie in [0, 2^", kStreamBits, "), got ", stream));
+  if (stream < 0 || stream >= (std::int64_t{1} << kRandomStreamBits))
+    throw UsageError(cat(a.op, ": stream must lie in [0, 2^", kRandomStreamBits, "), got ", stream));
 }
 
 void check_result(const InferArgs& a, DType dtype) {
@@ -28,8 +26,7 @@ void check_probability(const InferArgs& a, double p) {
 
 Philox generator(const Tensor& rng, std::int64_t stream) {
   const std::int64_t* s = rng.data<std::int64_t>();
-  return {static_cast<std::uint64_t>(s[0]),
-          (static_cast<std::uint64_t>(s[1]) << kStreamBits) + static_cast<std::uint64_t>(stream)};
+  return {static_cast<std::uint64_t>(s[0]), random_stream(s[1], stream)};
 }
 
 // The type in which a draw of T is computed.

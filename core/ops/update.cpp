@@ -10,7 +10,6 @@ namespace ingot {
 
 namespace {
 
-constexpr int kScalars = 3;  // lr, step, grad_scale
 constexpr const char* kNoGradient = "it ends a training step; gradients through an optimiser are not built";
 
 template <class A>
@@ -33,7 +32,7 @@ int kept_kinds(const RmspropAttrs& r) {
 // Operand number of kind k (0: parameter, 1: first state, ...) of tensor t; gradients stand after the
 // parameters.
 std::size_t kept_operand(std::size_t count, std::size_t kind, std::size_t t) {
-  return kScalars + (kind == 0 ? 0 : kind + 1) * count + t;
+  return kUpdateScalars + (kind == 0 ? 0 : kind + 1) * count + t;
 }
 
 void check_fraction(const InferArgs& a, std::string_view what, double v) {
@@ -45,10 +44,10 @@ std::vector<TensorType> infer_update(const InferArgs& a) {
   const auto& attrs = a.attrs.as<A>();
   const std::size_t count = count_of(attrs);
   const auto kinds = static_cast<std::size_t>(kept_kinds(attrs));
-  ops::check_count(a, kScalars + (kinds + 1) * count,
+  ops::check_count(a, kUpdateScalars + (kinds + 1) * count,
                    "(lr, step, grad_scale, then parameters, gradients and states)");
   constexpr std::string_view kScalarNames[] = {"lr", "step", "grad_scale"};
-  for (int i = 0; i < kScalars; ++i) {
+  for (int i = 0; i < kUpdateScalars; ++i) {
     ops::check_floating(a, i, kScalarNames[i]);
     ops::check_rank(a, i, kScalarNames[i], 0);
   }
@@ -57,7 +56,7 @@ std::vector<TensorType> infer_update(const InferArgs& a) {
     for (std::size_t t = 0; t < count; ++t) {
       const int p = static_cast<int>(kept_operand(count, 0, t));
       const int i = static_cast<int>(kept_operand(count, kind, t));
-      const int g = static_cast<int>(kScalars + count + t);
+      const int g = static_cast<int>(kUpdateScalars + count + t);
       const auto what = [&](std::string_view name) { return cat(name, " ", t); };
       if (kind == 0) {
         ops::check_floating(a, p, what("parameter"));
@@ -131,7 +130,7 @@ void update_elements(const RefArgs& a, Rule rule) {
   const Scalars s{a.inputs[0].item(), a.inputs[1].item()};
   const double grad_scale = a.inputs[2].item();
   for (std::size_t t = 0; t < count; ++t) {
-    const std::vector<double> g = numbers(a.inputs[kScalars + count + t]);
+    const std::vector<double> g = numbers(a.inputs[kUpdateScalars + count + t]);
     std::vector<std::vector<double>> kept;
     for (std::size_t k = 0; k < kinds; ++k) kept.push_back(numbers(a.inputs[kept_operand(count, k, t)]));
     std::array<double, 4> x{};
@@ -215,7 +214,7 @@ OpDef update(std::string name, std::string doc, Attrs attrs, InferFn infer, RefF
   OpDef d;
   d.name = std::move(name);
   d.doc = std::move(doc);
-  d.min_inputs = kScalars + 2;
+  d.min_inputs = kUpdateScalars + 2;
   d.max_inputs = -1;
   d.attrs = std::move(attrs);
   d.infer = infer;

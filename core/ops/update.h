@@ -19,6 +19,8 @@
 
 namespace ingot {
 
+inline constexpr int kUpdateScalars = 3;  // lr, step, grad_scale: the operands before the first parameter
+
 // g += weight_decay p;  m' = g in the first step, else momentum m + (1 - dampening) g;
 // p' = p - lr (nesterov ? g + momentum m' : m').  Without momentum there is no m and p' = p - lr g.
 struct SgdAttrs {

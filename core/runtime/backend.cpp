@@ -41,8 +41,7 @@ const Backend& backend(std::string_view name) {
   if (name == "cuda")
     throw UsageError(
         cat("this build of Ingot has no CUDA backend; it has: ", join(have),
-            ". To get it, install the CUDA Toolkit (12.4 or later) with cuDNN 9 and build a version "
-            "of Ingot that has the backend with -DINGOT_CUDA=ON"));
+            ". To get it, install the CUDA Toolkit (12.8 or later) and build Ingot with -DINGOT_CUDA=ON"));
   throw UsageError(cat("there is no backend '", name, "'; this build has: ", join(have)));
 }
 

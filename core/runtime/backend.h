@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/ir/graph.h"
@@ -24,6 +25,13 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+
+  // What device number `device` can do and how much it has. Throws UsageError with the reason and the fix
+  // when there is no such device.
+  virtual Target target(int device) const = 0;
+  // What a user wants to know of this backend, as rows of a name and a text: devices, versions, what is
+  // missing and how to get it. Never throws for a machine without the device.
+  virtual std::vector<std::pair<std::string, std::string>> facts() const = 0;
 
   // Why this backend cannot run the node, or nothing.
   virtual std::optional<std::string> refuses(const Graph& graph, const Node& node) const = 0;
@@ -46,15 +54,23 @@ class Backend {
   // Never null; throws UsageError with the reason when refuses() has one.
   virtual std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const = 0;
 
-  // Device memory, 64-byte aligned; freed when the last handle goes. Throws DeviceError that names the bytes.
-  virtual std::shared_ptr<void> allocate(std::size_t bytes) const = 0;
+  // Device memory, 64-byte aligned; freed when the last handle goes. Throws OutOfMemoryError that names
+  // the bytes, DeviceError for anything else.
+  virtual std::shared_ptr<void> allocate(std::size_t bytes, int device = 0) const = 0;
+  // Bytes that could be allocated now; 0: unknown.
+  virtual std::size_t free_bytes(int /*device*/) const { return 0; }
   // True when the host may read and write that memory itself, at any time between two runs. Otherwise
   // sessions keep host copies of inputs and outputs in memory from allocate_host, and all else goes through
   // the queue.
   virtual bool host_memory() const { return true; }
   // Host memory that transfers best to and from the device.
   virtual std::shared_ptr<void> allocate_host(std::size_t bytes) const { return allocate(bytes); }
-  virtual std::unique_ptr<Queue> make_queue(const Target& target) const = 0;
+  // How many copies of a run's inputs lie on the device beside the inputs themselves, so that the next run's
+  // inputs arrive while a run works (Queue::use_staging). 0: inputs are copied to their place at once.
+  virtual int staging_slots() const { return 0; }
+  // `stream` is a queue of the host program's to work in (a cudaStream_t), or null for one of its own. Throws
+  // UsageError where the backend has no such thing.
+  virtual std::unique_ptr<Queue> make_queue(const Target& target, void* stream = nullptr) const = 0;
 };
 
 // By name; throws UsageError that says which backends this build has and how to get the others.

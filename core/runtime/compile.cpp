@@ -236,6 +236,9 @@ class Compiler {
       }
     for (Storage& s : storages_)
       if (s.region != Region::Arena && s.region != Region::Gradient) bump(s);
+    auto& staging = p.region_bytes_[static_cast<std::size_t>(Region::Staging)];
+    p.input_bytes_ = staging;
+    staging *= 1 + static_cast<std::size_t>(p.backend_->staging_slots());
 
     std::vector<PlanItem> items;
     std::vector<std::uint32_t> item_storage;

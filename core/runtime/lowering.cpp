@@ -99,4 +99,20 @@ Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>
   return l;
 }
 
+Backend::Layouts unchanged_layouts(const Problem& p, const std::vector<bool>&) {
+  Backend::Layouts l = row_major_layouts(p);
+  for (int i = 0; i < p.num_inputs(); ++i) l.inputs[static_cast<std::size_t>(i)] = p.in(i).layout;
+  return l;
+}
+
+Backend::Layouts grouped_layouts(const Problem& p, int scalars, std::int64_t count) {
+  const auto n = static_cast<int>(count);
+  Backend::Layouts l = row_major_layouts(p);
+  for (int i = scalars; i < p.num_inputs(); ++i)
+    l.inputs[static_cast<std::size_t>(i)] = p.in(scalars + (i - scalars) % n).layout;
+  for (int o = 0; o < p.num_outputs(); ++o)
+    l.outputs[static_cast<std::size_t>(o)] = p.in(scalars + o % n).layout;
+  return l;
+}
+
 }  // namespace ingot

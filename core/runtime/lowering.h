@@ -16,6 +16,7 @@
 // the exception: they settle at 0, see cpu/simd/rows.inc.)
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -82,5 +83,10 @@ Backend::Layouts row_major_layouts(const Problem& p);
 Backend::Layouts elementwise_layouts(const Problem& p, const std::vector<bool>& state_free);
 // Rank 4 operands channels-last, everything else row-major. For convolution-like ops.
 Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>& state_free);
+// Operands as they lie, results row-major.
+Backend::Layouts unchanged_layouts(const Problem& p, const std::vector<bool>& state_free);
+// After `scalars` operands come lists of `count` tensors, and so do the results: the k-th of each list lies
+// as the k-th of the first. For ops that update many tensors.
+Backend::Layouts grouped_layouts(const Problem& p, int scalars, std::int64_t count);
 
 }  // namespace ingot

@@ -46,7 +46,7 @@ struct MemoryReport {
   std::size_t parameter_bytes = 0;
   std::size_t gradient_bytes = 0;
   std::size_t state_bytes = 0;      // optimiser, running statistics, generator, counters
-  std::size_t staging_bytes = 0;    // inputs
+  std::size_t staging_bytes = 0;    // inputs, and their copies on the way to a device
   std::size_t constant_bytes = 0;   // computed once when a session starts
   std::size_t workspace_bytes = 0;  // largest workspace of a step; lies inside the arena
   std::size_t total_bytes = 0;
@@ -78,6 +78,9 @@ class Program {
   // States whose new content is copied at the end because it could not be written in place.
   const std::vector<Update>& copies() const { return copies_; }
   std::size_t region_bytes(Region r) const { return region_bytes_[static_cast<std::size_t>(r)]; }
+  // Of Region::Staging: the inputs themselves, which lie first; copies on their way follow
+  // (Backend::staging_slots).
+  std::size_t input_bytes() const { return input_bytes_; }
 
   double flops() const;        // of one run
   double bytes_moved() const;  // read and written by the scheduled steps, by the registry's cost functions
@@ -95,6 +98,7 @@ class Program {
   std::int32_t peak_step_ = 0;
   MemoryReport report_;
   std::array<std::size_t, kRegions> region_bytes_{};
+  std::size_t input_bytes_ = 0;
   std::vector<PassTiming> timings_;
 };
 

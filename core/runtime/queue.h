@@ -4,15 +4,24 @@
 // return early, except where stated. A queue belongs to one session and, like it, to one thread at a time.
 //
 //   auto queue = backend.make_queue(target);
-//   queue->copy_in(device, host, bytes);
-//   queue->replay([&] { for (auto& step : steps) step->run(); });
+//   queue->feed(inputs, host, bytes);
+//   queue->replay(parts);                     // the steps of a run, the same ones every time
 //   queue->wait();
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <span>
+#include <string>
 
 namespace ingot {
+
+// Some steps of a run, in order. What a device cannot record is a part of its own, with a name for messages.
+struct QueuePart {
+  std::function<void()> work;
+  bool capturable = true;
+  std::string name{};
+};
 
 class Queue {
  public:
@@ -26,18 +35,24 @@ class Queue {
   virtual void copy_out(void* host, const void* device, std::size_t bytes) = 0;
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;  // within the device
   virtual void fill(void* device, std::byte value, std::size_t bytes) = 0;
-  // Before steps are issued one by one (thread count, current device).
+  // Memory on the device for Backend::staging_slots() copies of the inputs, `bytes` each, one after another.
+  virtual void use_staging(void* /*memory*/, std::size_t /*bytes*/) {}
+  // The inputs of the next run. Like copy_in(), and the bytes may travel while the run before still works.
+  virtual void feed(void* device, const void* host, std::size_t bytes) { copy_in(device, host, bytes); }
+  // Before steps are issued one by one: makes the calling thread fit for it (thread count, current device).
   virtual void begin() {}
-  // Issues the steps of one run. `work` must do the same every time: a device that can record work calls it
+  // Issues the parts of one run, which must be the same every time: a device that can record work calls them
   // for the first runs only and then repeats what it recorded.
-  virtual void replay(const std::function<void()>& work) {
+  virtual void replay(std::span<const QueuePart> parts) {
     begin();
-    work();
+    for (const QueuePart& part : parts) part.work();
   }
-  // Returns when all copy_in() so far have read their bytes.
+  // Returns when all copy_in() and feed() so far have read their bytes.
   virtual void wait_for_copies() { wait(); }
   // Returns when everything issued is done; throws the error of work that failed.
   virtual void wait() {}
+  // Before memory goes that work may still use: waits for all of it, and logs what fails.
+  virtual void finish() noexcept {}
 };
 
 }  // namespace ingot

@@ -34,13 +34,13 @@ struct Session::Impl {
   };
   std::vector<Copy> copies;
   bool prepared = false;
-  std::function<void()> work = [this] {
-    for (auto& b : schedule)
-      if (b.step) b.step->run();
-    finish();
-  };
+  std::vector<QueuePart> parts;  // the schedule and the copies, as the queue replays them
   std::size_t guard_at = static_cast<std::size_t>(-1);  // schedule position that computes the guarded output
   ValueId guard;
+
+  ~Impl() {
+    if (queue != nullptr) queue->finish();
+  }
 
   const Graph& graph() const { return program->graph(); }
   const Backend& backend() const { return program->backend(); }
@@ -63,24 +63,64 @@ struct Session::Impl {
   bool on_host() const { return backend().host_memory(); }
 
   void allocate() {
-    queue = backend().make_queue(program->target());
-    for (int r = 0; r < kRegions; ++r) {
-      const std::size_t bytes = program->region_bytes(static_cast<Region>(r));
-      memory[static_cast<std::size_t>(r)] = backend().allocate(bytes);
-      if (static_cast<Region>(r) == Region::Staging)
-        queue->fill(memory[static_cast<std::size_t>(r)].get(), std::byte{0}, bytes);
-      allocated += bytes;
+    queue = backend().make_queue(program->target(), options.stream);
+    try {
+      for (int r = 0; r < kRegions; ++r) {
+        const std::size_t bytes = program->region_bytes(static_cast<Region>(r));
+        memory[static_cast<std::size_t>(r)] = allocate_region(bytes);
+        allocated += bytes;
+      }
+    } catch (const OutOfMemoryError& e) {
+      throw OutOfMemoryError(cat(e.message(), "; ", what_fits()));
     }
+    std::byte* const inputs =
+        static_cast<std::byte*>(memory[static_cast<std::size_t>(Region::Staging)].get());
+    const std::size_t staging = program->input_bytes();
+    queue->fill(inputs, std::byte{0}, program->region_bytes(Region::Staging));
     if (on_host()) return;
-    const std::size_t staging = program->region_bytes(Region::Staging);
-    host_inputs = backend().allocate_host(staging);
-    std::memset(host_inputs.get(), 0, staging);
+    queue->use_staging(inputs + staging, staging);
+    if (staging != 0) {
+      host_inputs = backend().allocate_host(staging);
+      std::memset(host_inputs.get(), 0, staging);
+    }
     std::size_t bytes = 0;
     for (const Output& o : graph().outputs()) {
       output_offsets.push_back(bytes);
       bytes += (graph().type(o.value).bytes() + 63) / 64 * 64;
     }
     host_outputs = backend().allocate_host(bytes);
+  }
+
+  std::shared_ptr<void> allocate_region(std::size_t bytes) const {
+    constexpr std::uintptr_t kAlign = 64;
+    if (!options.allocate || bytes == 0) return backend().allocate(bytes, program->target().device);
+    auto p = options.allocate(bytes);
+    if (p == nullptr)
+      throw OutOfMemoryError(cat("SessionOptions::allocate gave nothing when asked for ", bytes, " bytes"));
+    if (reinterpret_cast<std::uintptr_t>(p.get()) % kAlign != 0)
+      throw UsageError(
+          cat("SessionOptions::allocate must give memory aligned to ", kAlign, " bytes, and gave ", p.get()));
+    return p;
+  }
+
+  // What to do when the program's memory is not to be had. Activations and inputs grow with the batch, the
+  // rest does not.
+  std::string what_fits() const {
+    const MemoryReport& r = program->report();
+    std::string text = cat("the program needs ", r.total_bytes, " bytes in all");
+    const std::size_t free = backend().free_bytes(program->target().device) + allocated;
+    const std::size_t varying = r.arena_bytes + r.staging_bytes, fixed = r.total_bytes - varying;
+    std::int64_t batch = 0;
+    for (const ValueId v : graph().inputs())
+      if (const Shape& s = graph().type(v).shape; s.rank() > 1) batch = std::max(batch, s[0]);
+    if (free > allocated && free < r.total_bytes) text += cat(", ", free, " are free");
+    if (batch > 1 && free > fixed && varying > 0) {
+      const auto fits = static_cast<std::int64_t>(
+          static_cast<double>(batch) * static_cast<double>(free - fixed) / static_cast<double>(varying));
+      if (fits >= 1 && fits < batch)
+        return text + cat("; of its batch of ", batch, ", about ", fits, " would fit");
+    }
+    return text + "; use a smaller batch (`ingot plan --fit` finds the largest) or a smaller model";
   }
 
   void bind_all() {
@@ -93,6 +133,40 @@ struct Session::Impl {
       schedule.push_back(bind(program->schedule()[i], workspace[i]));
     for (const Update& u : program->copies())
       copies.push_back({address(u.state), address(u.value), graph().type(u.state).bytes()});
+    make_parts();
+  }
+
+  // Steps that can be recorded together are one part.
+  void make_parts() {
+    const auto add = [this](std::size_t begin, std::size_t end, bool last) {
+      parts.push_back({[this, begin, end, last] {
+        for (std::size_t i = begin; i < end; ++i) run_step(schedule[i]);
+        if (last) finish();
+      }});
+    };
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < schedule.size(); ++i) {
+      if (program->step(schedule[i].node).capturable || schedule[i].step == nullptr) continue;
+      if (begin < i) add(begin, i, false);
+      add(i, i + 1, false);
+      parts.back().capturable = false;
+      const Node& node = graph().node(schedule[i].node);
+      parts.back().name = cat(node.name, " (", node.op, " by ", program->step(schedule[i].node).kernel, ")");
+      begin = i + 1;
+    }
+    if (begin < schedule.size() || !copies.empty()) add(begin, schedule.size(), true);
+  }
+
+  // In debug mode also waits, so that an error of the device comes out here.
+  void run_step(Bound& b) {
+    if (b.step == nullptr) return;
+    try {
+      b.step->run();
+      if (options.debug) queue->wait();
+    } catch (Error& e) {
+      e.add_context(graph().node(b.node).name, graph().node(b.node).loc);
+      throw;
+    }
   }
 
   // Memory that the host may use: the value's own, or an input's host copy.
@@ -138,17 +212,15 @@ struct Session::Impl {
   // Before the first run and whenever states changed: what depends on states that never change in a run.
   void prepare_once() {
     if (prepared) return;
-    for (auto& b : prepare)
-      if (b.step) b.step->run();
+    for (auto& b : prepare) run_step(b);
     prepared = true;
   }
 
   void begin() {
     queue->begin();
-    if (!on_host()) {
-      queue->copy_in(memory[static_cast<std::size_t>(Region::Staging)].get(), host_inputs.get(),
-                     program->region_bytes(Region::Staging));
-    }
+    if (!on_host() && options.feed)
+      queue->feed(memory[static_cast<std::size_t>(Region::Staging)].get(), host_inputs.get(),
+                  program->input_bytes());
     prepare_once();
   }
 
@@ -171,13 +243,14 @@ struct Session::Impl {
     begin();
     if (!on_host()) {
       // The whole run is one piece of work; what it did to the guarded output is seen afterwards.
-      queue->replay(work);
-      queue->wait_for_copies();  // the caller may fill the inputs for the next run while this one goes on
+      queue->replay(parts);
+      // The caller may fill the inputs for the next run while this one goes on.
+      if (options.feed) queue->wait_for_copies();
       if (guard.valid() && range(guard).bad()) explain_bad_guard();
       return;
     }
     for (std::size_t i = 0; i < schedule.size(); ++i) {
-      if (schedule[i].step) schedule[i].step->run();
+      run_step(schedule[i]);
       if (i == guard_at && range(guard).bad()) explain_bad_guard();
     }
     finish();
@@ -187,7 +260,7 @@ struct Session::Impl {
   [[noreturn]] void explain_bad_guard() {
     check_sources();
     for (std::size_t i = 0; i <= guard_at; ++i) {
-      if (schedule[i].step) schedule[i].step->run();
+      run_step(schedule[i]);
       check_results(schedule[i].node);
     }
     throw NumericError(cat("the output '", options.guard,
@@ -209,7 +282,7 @@ struct Session::Impl {
     begin();
     if (check) check_sources();
     for (std::size_t i = 0; i < schedule.size(); ++i) {
-      if (schedule[i].step) schedule[i].step->run();
+      run_step(schedule[i]);
       if (check) check_results(schedule[i].node);
       if (options.poison) poison_after(i);
     }
@@ -367,8 +440,20 @@ Tensor Session::output(std::string_view name) const {
       cat("the program has no output '", name, "'; it has: ", names.empty() ? "none" : join(names)));
 }
 
+void* Session::device_address(std::string_view name) const {
+  const Graph& g = impl_->graph();
+  ValueId v = g.find_input(name);
+  if (!v.valid()) v = g.find_output(name);
+  if (v.valid()) return impl_->address(v);
+  throw UsageError(cat("the program has no input or output '", name, "'"));
+}
+
+void Session::wait() const {
+  impl_->queue->wait();
+}
+
 void Session::run() {
-  if (impl_->options.check_numerics || impl_->options.poison)
+  if (impl_->options.check_numerics || impl_->options.poison || impl_->options.debug)
     impl_->run_debug(impl_->options.check_numerics);
   else
     impl_->run_plain();
@@ -389,7 +474,7 @@ std::vector<StepTiming> Session::run_timed() {
   impl_->begin();
   auto before = Clock::now();
   for (auto& b : impl_->schedule) {
-    if (b.step) b.step->run();
+    impl_->run_step(b);
     impl_->queue->wait();
     const auto now = Clock::now();
     out.push_back({b.node, std::chrono::duration<double, std::milli>(now - before).count()});

@@ -8,10 +8,16 @@
 //   s.input("x").copy_from(images);
 //   s.run();
 //   double loss = s.output("loss").item();
+//
+// On a GPU run() returns when the inputs have been read and the work is issued; output(), state() and wait()
+// wait for it. The first run issues the steps one by one, the second records them, each later one is a single
+// launch. An error of the device that a step caused may come out of a later call; run with `debug` to learn
+// which node it was. After an error that loses the device's context, each call throws it again.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,6 +37,16 @@ struct SessionOptions {
   // finite too, and are looked at before the step: an activation may hide their NaN from the output.
   std::string guard{};
   bool poison = false;  // fill memory with NaN as soon as it is free (debugging the planner)
+  // Steps run one by one and each is waited for: an error of the device names its node and source line.
+  bool debug = false;
+
+  // For programs that have a GPU of their own in hand. `stream`: a cudaStream_t of theirs, which outlives the
+  // session, on which all its work is issued (not the legacy default stream, which cannot be recorded).
+  // `allocate`: device memory, aligned to 64 bytes, from their allocator. `feed` false: run() leaves the
+  // inputs as the caller wrote them to device_address(), in the order of the stream, and waits for nothing.
+  void* stream = nullptr;
+  std::function<std::shared_ptr<void>(std::size_t bytes)> allocate{};
+  bool feed = true;
 };
 
 struct StepTiming {
@@ -54,8 +70,14 @@ class Session {
   // A result of the last run, valid until the next one.
   Tensor output(std::string_view name) const;
   bool has_output(std::string_view name) const;
+  // Where an input or output lies on the device, row-major unless its type says otherwise; the same address
+  // for the life of the session. On a GPU an output is valid in the order of the stream, from run() to the
+  // next run().
+  void* device_address(std::string_view name) const;
 
   void run();
+  // Returns when everything that run() issued is done; throws the error of work that failed.
+  void wait() const;
   // run() with check_numerics on: throws NumericError that names the first bad node, its source line and its
   // operands' ranges. States that were updated before the bad node keep their new content.
   void run_checked();

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/runtime/backend.h"
 
 namespace ingot {
 
@@ -50,6 +51,10 @@ Target Target::cpu(int threads) {
   if (pages > 0 && page_bytes > 0)
     t.memory_bytes = static_cast<std::size_t>(pages) * static_cast<std::size_t>(page_bytes);
   return t;
+}
+
+Target Target::cuda(int device) {
+  return ingot::backend("cuda").target(device);
 }
 
 }  // namespace ingot

@@ -1,6 +1,7 @@
-// Target: what a device can do and how much it has. Compiling needs a Target, running needs a Device.
+// Target: what a device can do and how much it has. Compiling needs a Target, running needs a device.
 //
 //   Target t = Target::cpu(2);        // this machine, two threads
+//   Target g = Target::cuda(0);       // its first GPU
 #pragma once
 
 #include <cstddef>
@@ -9,14 +10,19 @@
 namespace ingot {
 
 struct Target {
-  std::string backend = "cpu";  // "cpu" or "cuda"
-  std::string name;             // "Intel Xeon ..., 2 threads"
-  int threads = 1;
+  std::string backend = "cpu";   // "cpu" or "cuda"
+  std::string name;              // "Intel Xeon ..., 2 threads"
+  int device = 0;                // the backend's device number
+  int threads = 1;               // of the CPU
+  int sm = 0;                    // of a GPU: 90 for compute capability 9.0
   std::size_t memory_bytes = 0;  // 0: unknown
   bool deterministic = true;
 
   // threads = 0: one per core this process may use.
   static Target cpu(int threads = 0);
+  // A GPU of this machine. Throws UsageError that says what is missing (the backend, the driver, the device)
+  // and how to get it.
+  static Target cuda(int device = 0);
 };
 
 }  // namespace ingot

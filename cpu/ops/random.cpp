@@ -12,7 +12,6 @@ namespace ingot::cpu {
 
 namespace {
 
-constexpr int kStreamBits = 20;  // the low bits of the counter's upper half name the stream
 constexpr std::int64_t kBlock = 1024;
 
 bool plain(const TensorType& t, DType dtype) {
@@ -25,8 +24,7 @@ void draw(const RowKernels& k, const void* state, std::int64_t stream, std::int6
           const Piece& piece) {
   const auto* s = static_cast<const std::int64_t*>(state);
   const auto key = static_cast<std::uint64_t>(s[0]);
-  const std::uint64_t high =
-      (static_cast<std::uint64_t>(s[1]) << kStreamBits) + static_cast<std::uint64_t>(stream);
+  const std::uint64_t high = random_stream(s[1], stream);
   parallel_ranges(parts, total, kBlock, [&](std::int64_t begin, std::int64_t end) {
     std::uint32_t words[kBlock];
     for (; begin < end; begin += kBlock) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/op/registry.h"
 #include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
@@ -12,7 +13,6 @@ namespace ingot::cpu {
 
 namespace {
 
-constexpr int kScalars = 3;  // lr, step, grad_scale
 constexpr int kMaxRoles = 5;
 
 // Part of one tensor, the same in each of its roles (parameter, gradient, states).
@@ -54,41 +54,29 @@ struct Sizes {
 // All operands f32 and each tensor's roles in one layout.
 bool collect(const Problem& p, std::int64_t count, Sizes& s) {
   const int n = p.num_inputs();
-  if (count <= 0 || (n - kScalars) % count != 0 || (n - kScalars) / count > kMaxRoles) return false;
-  for (int i = 0; i < kScalars; ++i)
+  if (count <= 0 || (n - kUpdateScalars) % count != 0 || (n - kUpdateScalars) / count > kMaxRoles)
+    return false;
+  for (int i = 0; i < kUpdateScalars; ++i)
     if (p.in(i).dtype != DType::F32) return false;
-  for (int i = kScalars; i < n; ++i) {
-    const TensorType &t = p.in(i), &model = p.in(kScalars + (i - kScalars) % static_cast<int>(count));
+  for (int i = kUpdateScalars; i < n; ++i) {
+    const TensorType &t = p.in(i),
+                     &model = p.in(kUpdateScalars + (i - kUpdateScalars) % static_cast<int>(count));
     if (t.dtype != DType::F32 || t.layout.canonical() != model.layout.canonical()) return false;
   }
   for (int o = 0; o < p.num_outputs(); ++o) {
-    const TensorType& model = p.in(kScalars + o % static_cast<int>(count));
+    const TensorType& model = p.in(kUpdateScalars + o % static_cast<int>(count));
     if (p.out(o).layout.canonical() != model.layout.canonical()) return false;
   }
   for (int i = 0; i < static_cast<int>(count); ++i) {
-    s.sizes.push_back(p.in(kScalars + i).physical_numel());
+    s.sizes.push_back(p.in(kUpdateScalars + i).physical_numel());
     s.total += s.sizes.back();
   }
   return true;
 }
 
-// (parameter, parameter'), (state, state'): the gradient, second among the operands, has no result.
-std::vector<std::array<int, 2>> in_place(std::int64_t count, int outputs) {
-  std::vector<std::array<int, 2>> pairs;
-  const int c = static_cast<int>(count);
-  for (int o = 0; o < outputs; ++o) pairs.push_back({kScalars + o + (o < c ? 0 : c), o});
-  return pairs;
-}
-
-// Layout of each parameter, kept for everything that goes with it.
 template <class A>
 Backend::Layouts update_layouts(const Problem& p, const std::vector<bool>&) {
-  const int count = static_cast<int>(p.attrs<A>().count);
-  Backend::Layouts l;
-  for (int i = 0; i < p.num_inputs(); ++i)
-    l.inputs.push_back(i < kScalars ? Layout() : p.in(kScalars + (i - kScalars) % count).layout);
-  for (int o = 0; o < p.num_outputs(); ++o) l.outputs.push_back(p.in(kScalars + o % count).layout);
-  return l;
+  return grouped_layouts(p, kUpdateScalars, p.attrs<A>().count);
 }
 
 // apply(scalars) makes the arguments of a run; kernel(args, roles in, roles out, n) does one piece.
@@ -97,7 +85,7 @@ std::unique_ptr<Step> make_update(const Problem& p, std::int64_t count, const Si
                                   Kernel kernel) {
   const int parts = useful_threads(p.target.threads, s.total);
   const auto pieces = std::make_shared<const Pieces>(s.sizes, parts);
-  const int in_roles = static_cast<int>((p.num_inputs() - kScalars) / count);
+  const int in_roles = static_cast<int>((p.num_inputs() - kUpdateScalars) / count);
   const int out_roles = static_cast<int>(p.num_outputs() / count);
   return make_step(
       cat("update:", name(cpu_level())),
@@ -111,14 +99,15 @@ std::unique_ptr<Step> make_update(const Problem& p, std::int64_t count, const Si
             const float* from[kMaxRoles] = {};
             float* to[kMaxRoles] = {};
             for (int r = 0; r < in_roles; ++r)
-              from[r] = static_cast<const float*>(in[kScalars + r * count + piece.tensor]) + piece.begin;
+              from[r] =
+                  static_cast<const float*>(in[kUpdateScalars + r * count + piece.tensor]) + piece.begin;
             for (int r = 0; r < out_roles; ++r)
               to[r] = static_cast<float*>(out[r * count + piece.tensor]) + piece.begin;
             kernel(args, from, to, piece.n);
           }
         });
       },
-      0, in_place(count, p.num_outputs()));
+      0, op(p.node.op).in_place(p.node.attrs, p.num_inputs()));
 }
 
 std::unique_ptr<Step> lower_sgd(const Problem& p) {
@@ -222,20 +211,13 @@ std::unique_ptr<Step> lower_global_norm(const Problem& p) {
       static_cast<std::size_t>(parts) * sizeof(double));
 }
 
-Backend::Layouts keep_layouts(const Problem& p, const std::vector<bool>&) {
-  Backend::Layouts l;
-  for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(p.in(i).layout);
-  l.outputs.resize(static_cast<std::size_t>(p.num_outputs()));
-  return l;
-}
-
 }  // namespace
 
 void add_update(LoweringTable& table) {
   table.add("sgd", {.lower = lower_sgd, .layouts = update_layouts<SgdAttrs>});
   table.add("adam", {.lower = lower_adam, .layouts = update_layouts<AdamAttrs>});
   table.add("rmsprop", {.lower = lower_rmsprop, .layouts = update_layouts<RmspropAttrs>});
-  table.add("global_norm", {.lower = lower_global_norm, .layouts = keep_layouts});
+  table.add("global_norm", {.lower = lower_global_norm, .layouts = unchanged_layouts});
 }
 
 }  // namespace ingot::cpu

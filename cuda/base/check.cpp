@@ -48,6 +48,15 @@ std::string_view advice(cudaError_t code) {
              "build again";
     case cudaErrorInvalidResourceHandle:
       return "a stream, event or graph was used after its end, or on another device; keep its owner alive";
+    case cudaErrorInvalidKernelImage:
+    case cudaErrorInvalidPtx:
+      return "the compiled kernel is damaged or of another kind; delete the folder of compiled kernels "
+             "(INGOT_CACHE_DIR, else ~/.cache/ingot) and try again";
+    case cudaErrorUnsupportedPtxVersion:
+      return "the kernel was compiled by a CUDA Toolkit that is newer than the driver; update the NVIDIA "
+             "driver";
+    case cudaErrorSymbolNotFound:
+      return "the module has no kernel of that name; its text must declare it extern \"C\" __global__";
     case cudaErrorInvalidConfiguration:
       return "grid, block or shared memory exceed what the device allows; see the limits that `ingot info` "
              "prints";

@@ -70,4 +70,12 @@ int current_device() {
   return index;
 }
 
+DeviceScope::DeviceScope(int index) : before_(current_device()), changed_(before_ != index) {
+  if (changed_) INGOT_CUDA_CHECK(cudaSetDevice(index));
+}
+
+DeviceScope::~DeviceScope() {
+  if (changed_) INGOT_CUDA_LOG(cudaSetDevice(before_));
+}
+
 }  // namespace ingot::cuda

@@ -45,4 +45,17 @@ DeviceInfo device_info(int index);
 void set_device(int index);
 int current_device();
 
+// Makes a device current for the calling thread, and at its end the one that was.
+class DeviceScope {
+ public:
+  explicit DeviceScope(int index);
+  ~DeviceScope();
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  int before_;
+  bool changed_;
+};
+
 }  // namespace ingot::cuda

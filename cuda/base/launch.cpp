@@ -9,9 +9,9 @@ namespace {
 // Up to here every kernel may go without asking.
 constexpr std::size_t kPlainShared = 48 * 1024;
 
-std::string describe(const void* kernel, dim3 grid, dim3 block, std::size_t dynamic_shared) {
-  const char* name = nullptr;
-  if (cudaFuncGetName(&name, kernel) != cudaSuccess || name == nullptr) {
+std::string describe(const void* kernel, const char* name, dim3 grid, dim3 block,
+                     std::size_t dynamic_shared) {
+  if (name == nullptr && (cudaFuncGetName(&name, kernel) != cudaSuccess || name == nullptr)) {
     (void)cudaGetLastError();
     name = "a kernel";
   }
@@ -21,12 +21,12 @@ std::string describe(const void* kernel, dim3 grid, dim3 block, std::size_t dyna
 
 }  // namespace
 
-void launch_kernel(const void* kernel, dim3 grid, dim3 block, std::size_t dynamic_shared, cudaStream_t stream,
-                   void** arguments) {
+void launch_kernel(const void* kernel, const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared,
+                   cudaStream_t stream, void** arguments) {
   if (dynamic_shared > kPlainShared) {
     const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                     static_cast<int>(dynamic_shared));
-    if (status != cudaSuccess) throw_error(status, describe(kernel, grid, block, dynamic_shared));
+    if (status != cudaSuccess) throw_error(status, describe(kernel, name, grid, block, dynamic_shared));
   }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
@@ -34,7 +34,7 @@ void launch_kernel(const void* kernel, dim3 grid, dim3 block, std::size_t dynami
   config.dynamicSmemBytes = dynamic_shared;
   config.stream = stream;
   const cudaError_t status = cudaLaunchKernelExC(&config, kernel, arguments);
-  if (status != cudaSuccess) throw_error(status, describe(kernel, grid, block, dynamic_shared));
+  if (status != cudaSuccess) throw_error(status, describe(kernel, name, grid, block, dynamic_shared));
 }
 
 }  // namespace ingot::cuda::detail

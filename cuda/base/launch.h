@@ -8,23 +8,32 @@
 //
 //   __global__ void scale(float* x, float factor, int n);
 //   launch(scale, dim3(blocks), dim3(256), 0, stream, x, 0.5f, n);
+//
+// A kernel of a module (cuda/base/module.h) has no parameter types here; its arguments come as a list of
+// addresses, one for each parameter, each of a value of the parameter's own type.
+//
+//   float* x; int n;
+//   launch(module.kernel("scale"), dim3(blocks), dim3(256), 0, stream, std::array<void*, 2>{&x, &n});
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <span>
 #include <tuple>
 #include <utility>
 
 #include "core/base/error.h"
+#include "cuda/base/module.h"
 #include "cuda/base/stream.h"
 
 namespace ingot::cuda {
 
 namespace detail {
-void launch_kernel(const void* kernel, dim3 grid, dim3 block, std::size_t dynamic_shared, cudaStream_t stream,
-                   void** arguments);
-}
+// `name` is for messages; null: CUDA knows it.
+void launch_kernel(const void* kernel, const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared,
+                   cudaStream_t stream, void** arguments);
+}  // namespace detail
 
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t dynamic_shared,
@@ -39,10 +48,17 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t dy
       [&](auto&... value) {
         void* pointers[sizeof...(Parameters) + 1] = {
             const_cast<void*>(static_cast<const volatile void*>(&value))..., nullptr};
-        detail::launch_kernel(reinterpret_cast<const void*>(kernel), grid, block, dynamic_shared,
+        detail::launch_kernel(reinterpret_cast<const void*>(kernel), nullptr, grid, block, dynamic_shared,
                               stream.get(), pointers);
       },
       values);
+}
+
+// The values are copied at the call.
+inline void launch(const ModuleKernel& kernel, dim3 grid, dim3 block, std::size_t dynamic_shared,
+                   const Stream& stream, std::span<void* const> arguments) {
+  detail::launch_kernel(kernel.handle, kernel.name.c_str(), grid, block, dynamic_shared, stream.get(),
+                        const_cast<void**>(arguments.data()));
 }
 
 // How many blocks of `block` cover `count` elements.

@@ -14,7 +14,7 @@ Stream::Stream(Priority priority) : owned_(true) {
 
 Stream::~Stream() {
   if (!owned_) return;
-  INGOT_CUDA_LOG(cudaStreamSynchronize(handle_));
+  drain();
   INGOT_CUDA_LOG(cudaStreamDestroy(handle_));
 }
 
@@ -26,6 +26,10 @@ Stream& Stream::operator=(Stream&& other) noexcept {
 
 void Stream::synchronize() const {
   INGOT_CUDA_CHECK(cudaStreamSynchronize(handle_));
+}
+
+void Stream::drain() const noexcept {
+  INGOT_CUDA_LOG(cudaStreamSynchronize(handle_));
 }
 
 bool Stream::idle() const {

@@ -35,6 +35,8 @@ class Stream {
   cudaStream_t get() const { return handle_; }
   // Blocks until all work issued so far is done; throws the error of work that failed.
   void synchronize() const;
+  // The same for destructors: a failure is logged.
+  void drain() const noexcept;
   // True when no work is pending. Does not block.
   bool idle() const;
   // Work issued to this stream from now on starts after the event's latest record. Does not block.

@@ -21,6 +21,12 @@
 #define INGOT_DEVICE
 #define INGOT_UNROLL
 #endif
+// The simulated device sees an access that is less aligned than it claims; a GPU faults by itself.
+#ifdef INGOT_CUDA_SIM
+#define INGOT_CHECK_ALIGNED(pointer, bytes) ::ingot::sim::check_aligned(pointer, bytes)
+#else
+#define INGOT_CHECK_ALIGNED(pointer, bytes)
+#endif
 
 namespace ingot::cuda {
 
@@ -84,6 +90,7 @@ INGOT_DEVICE static inline void load(const T* from, T (&to)[n]) {
   static_assert(count >= 1 && n % count == 0, "whole accesses only");
   INGOT_UNROLL
   for (int i = 0; i < n; i += count) {
+    INGOT_CHECK_ALIGNED(from + i, bytes);
     const Pack<T, count> p = *reinterpret_cast<const Pack<T, count>*>(from + i);
     INGOT_UNROLL
     for (int j = 0; j < count; ++j) to[i + j] = p.v[j];
@@ -98,6 +105,7 @@ INGOT_DEVICE static inline void store(T* to, const T (&from)[n]) {
     Pack<T, count> p;
     INGOT_UNROLL
     for (int j = 0; j < count; ++j) p.v[j] = from[i + j];
+    INGOT_CHECK_ALIGNED(to + i, bytes);
     *reinterpret_cast<Pack<T, count>*>(to + i) = p;
   }
 }

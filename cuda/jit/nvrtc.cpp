@@ -105,7 +105,7 @@ Nvrtc::Nvrtc(const std::vector<std::string>& libraries) : api_(std::make_unique<
     reasons.push_back(why);
   }
   throw DeviceError(cat(
-      "NVRTC, which compiles generated kernels, could not be loaded. Install the CUDA Toolkit 12.4 or later "
+      "NVRTC, which compiles generated kernels, could not be loaded. Install the CUDA Toolkit 12.8 or later "
       "(Debian and Ubuntu: the package cuda-nvrtc-13-0; Python: pip install nvidia-cuda-nvrtc) and put the "
       "folder of libnvrtc.so on LD_LIBRARY_PATH or set CUDA_HOME. Tried: ",
       join(reasons, "; ")));

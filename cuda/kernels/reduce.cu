@@ -6,7 +6,7 @@
 // are long. Rows across memory (inner > 1) are columns: a block has 32 neighbouring ones and 8 threads along
 // each, so that accesses lie side by side. Where that gives too few blocks to fill a GPU, as in a bias
 // gradient with a few channels and a long axis, the axis is cut into parts whose results go to the workspace,
-// and are reduced in turn. No atomics: the same bits each time.
+// and are reduced in turn. No atomics: the same bits each time. Integers and f64 are reduce_exact.cu's.
 #include "cuda/kernels/reduce.h"
 
 #include <algorithm>
@@ -15,6 +15,8 @@
 #include "cuda/base/kernel.h"
 #include "cuda/base/launch.h"
 #include "cuda/kernels/convert.h"
+#include "cuda/kernels/reduce_exact.h"
+#include "cuda/kernels/reduce_parts.h"
 
 namespace ingot::cuda::reduce_kernels {
 
@@ -22,11 +24,9 @@ using namespace gpu;
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kWarpRow = 1024;          // rows up to here take a warp
-constexpr int kColumns = kWarpSize;     // of a block
-constexpr int kStrips = kWarps;         // threads along a column
-constexpr std::int64_t kEnough = 512;   // blocks that fill any GPU of today
-constexpr std::int64_t kShortest = 64;  // elements of a part, at least
+constexpr int kWarpRow = 1024;       // rows up to here take a warp
+constexpr int kColumns = kWarpSize;  // of a block
+constexpr int kStrips = kWarps;      // threads along a column
 
 struct Sum {
   static constexpr float kStart = 0.0f;
@@ -109,15 +109,6 @@ __global__ void columns_kernel(const T* x, Out* y, long long length, long long i
 
 // ---- Launches -------------------------------------------------------------------------------------------
 
-// How many parts the axis is cut into; 1: none.
-std::int64_t parts_of(const ReduceShape& s) {
-  if (s.inner == 1 && s.outer >= kEnough / kWarps) return 1;
-  const std::int64_t blocks = s.inner == 1 ? s.outer : s.outer * ((s.inner + kColumns - 1) / kColumns);
-  const std::int64_t shortest = s.inner == 1 ? 16 * kThreads : kShortest;
-  if (blocks == 0 || blocks >= kEnough) return 1;
-  return std::clamp<std::int64_t>(s.length / shortest, 1, (kEnough + blocks - 1) / blocks);
-}
-
 template <class T, class Out, class Op, int V>
 void launch_rows_of(const T* x, Out* y, const ReduceShape& s, std::int64_t parts, float scale,
                     const Stream& stream) {
@@ -158,7 +149,7 @@ void launch_columns(const T* x, Out* y, const ReduceShape& s, std::int64_t parts
 template <class T, class Op>
 void launch_typed(const T* x, T* y, const ReduceShape& s, float scale, void* workspace,
                   const Stream& stream) {
-  const std::int64_t parts = parts_of(s);
+  const std::int64_t parts = reduce_parts(s);
   auto* const partial = static_cast<float*>(workspace);
   if (s.inner == 1 && parts == 1) {
     launch_rows<T, T, Op>(x, y, s, 1, scale, stream);
@@ -194,9 +185,12 @@ void launch_kind(ReduceKind kind, const void* x, void* y, const ReduceShape& s, 
 
 namespace ingot::cuda {
 
-std::size_t reduce_workspace(const ReduceShape& s) {
-  const std::int64_t parts = reduce_kernels::parts_of(s);
-  return parts == 1 ? 0 : static_cast<std::size_t>(s.outer * parts * s.inner) * sizeof(float);
+std::size_t reduce_workspace(const ReduceShape& s, DType dtype) {
+  const std::int64_t parts = reduce_parts(s);
+  const bool exact = is_integer(dtype) || dtype == DType::F64;
+  return parts == 1
+             ? 0
+             : static_cast<std::size_t>(s.outer * parts * s.inner) * (exact ? sizeof(double) : sizeof(float));
 }
 
 void reduce(ReduceKind kind, DType dtype, const void* x, void* y, const ReduceShape& s, void* workspace,
@@ -211,7 +205,7 @@ void reduce(ReduceKind kind, DType dtype, const void* x, void* y, const ReduceSh
   else if (dtype == DType::BF16)
     reduce_kernels::launch_kind<__nv_bfloat16>(kind, x, y, s, workspace, stream);
   else
-    throw UsageError(cat("reductions on a GPU take f32, f16 or bf16, got ", name(dtype)));
+    reduce_exact(kind, dtype, x, y, s, workspace, stream);
 }
 
 }  // namespace ingot::cuda

@@ -6,12 +6,12 @@ namespace {
 
 class BoundLaunch final : public BoundStep {
  public:
-  BoundLaunch(std::shared_ptr<const LaunchFn> fn, const Bindings& b)
+  BoundLaunch(std::shared_ptr<const LaunchFn> fn, const Bindings& b, const Stream& stream)
       : fn_(std::move(fn)),
         inputs_(b.inputs.begin(), b.inputs.end()),
         outputs_(b.outputs.begin(), b.outputs.end()),
         workspace_(b.workspace),
-        stream_(*static_cast<const Stream*>(b.stream)) {}
+        stream_(stream) {}
   void run() override { (*fn_)(inputs_.data(), outputs_.data(), workspace_, stream_); }
 
  private:
@@ -25,11 +25,7 @@ class LaunchStep final : public Step {
  public:
   explicit LaunchStep(LaunchFn fn) : fn_(std::make_shared<const LaunchFn>(std::move(fn))) {}
   std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
-    if (b.stream == nullptr)
-      throw UsageError(cat("the CUDA step '", kernel,
-                           "' was bound without a stream; bind it with the one of ",
-                           "a queue of the cuda backend"));
-    return std::make_unique<BoundLaunch>(fn_, b);
+    return std::make_unique<BoundLaunch>(fn_, b, stream_of(*this, b));
   }
 
  private:
@@ -37,6 +33,14 @@ class LaunchStep final : public Step {
 };
 
 }  // namespace
+
+const Stream& stream_of(const Step& step, const Bindings& b) {
+  if (b.stream == nullptr)
+    throw UsageError(cat("the CUDA step '", step.kernel,
+                         "' was bound without a stream; bind it with the one of ",
+                         "a queue of the cuda backend"));
+  return *static_cast<const Stream*>(b.stream);
+}
 
 std::unique_ptr<Step> launch_step(std::string kernel, LaunchFn fn, std::size_t workspace_bytes,
                                   std::vector<std::array<int, 2>> in_place) {

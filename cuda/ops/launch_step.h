@@ -31,6 +31,9 @@ using LaunchFn =
 std::unique_ptr<Step> launch_step(std::string kernel, LaunchFn fn, std::size_t workspace_bytes = 0,
                                   std::vector<std::array<int, 2>> in_place = {});
 
+// What Bindings::stream points to; throws UsageError that names the step when it is null.
+const Stream& stream_of(const Step& step, const Bindings& bindings);
+
 // A result that is its operand's memory: nothing runs.
 std::unique_ptr<Step> view_step();
 

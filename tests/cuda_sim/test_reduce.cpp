@@ -111,7 +111,7 @@ TEST_F(Reduce, NanWinsAndNothingIsRefused) {
   const Stream stream;
   EXPECT_THROW(cuda::reduce(ReduceKind::Max, DType::F32, nullptr, nullptr, {1, 0, 1}, nullptr, stream),
                UsageError);
-  EXPECT_THROW(cuda::reduce(ReduceKind::Sum, DType::I64, nullptr, nullptr, {1, 1, 1}, nullptr, stream),
+  EXPECT_THROW(cuda::reduce(ReduceKind::Sum, DType::Bool, nullptr, nullptr, {1, 1, 1}, nullptr, stream),
                UsageError);
   cuda::reduce(ReduceKind::Sum, DType::F32, nullptr, nullptr, {0, 5, 1}, nullptr, stream);
   const DeviceBuffer zero(sizeof(float));

@@ -91,7 +91,10 @@ class RemoteQueue final : public Queue {
     issue([=, this] { cpu_->fill(device, value, bytes); });
   }
   // Records the second run and repeats it from then on, as a CUDA graph does.
-  void replay(const std::function<void()>& work) override {
+  void replay(std::span<const QueuePart> parts) override {
+    const auto work = [&] {
+      for (const QueuePart& part : parts) part.work();
+    };
     if (++runs_ == 2) {
       const std::size_t before = pending_.size();
       work();
@@ -104,6 +107,7 @@ class RemoteQueue final : public Queue {
   }
   void wait_for_copies() override { run_some(copies_); }
   void wait() override { run_some(pending_.size()); }
+  void finish() noexcept override { wait(); }
 
  private:
   void run_some(std::size_t count) {
@@ -158,6 +162,12 @@ std::size_t host_bytes = 0;
 class RemoteBackend final : public Backend {
  public:
   std::string_view name() const override { return "remote"; }
+  Target target(int device) const override {
+    Target t = cpu().target(device);
+    t.backend = "remote";
+    return t;
+  }
+  std::vector<std::pair<std::string, std::string>> facts() const override { return {}; }
   std::optional<std::string> refuses(const Graph& graph, const Node& node) const override {
     return cpu().refuses(graph, node);
   }
@@ -171,7 +181,7 @@ class RemoteBackend final : public Backend {
   std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
     return std::make_unique<RemoteStep>(cpu().lower(graph, node, target));
   }
-  std::shared_ptr<void> allocate(std::size_t bytes) const override {
+  std::shared_ptr<void> allocate(std::size_t bytes, int) const override {
     return Memory::instance().allocate(bytes);
   }
   bool host_memory() const override { return false; }
@@ -180,8 +190,8 @@ class RemoteBackend final : public Backend {
     host_bytes += bytes;
     return {p.get(), [p, bytes](void*) { host_bytes -= bytes; }};
   }
-  std::unique_ptr<Queue> make_queue(const Target& target) const override {
-    return std::make_unique<RemoteQueue>(cpu().make_queue(target));
+  std::unique_ptr<Queue> make_queue(const Target& target, void* stream) const override {
+    return std::make_unique<RemoteQueue>(cpu().make_queue(target, stream));
   }
 
  private:

@@ -10,8 +10,6 @@
 #pragma once
 
 #define INGOT_CUDA_SIM 1
-// For code of the simulator that is compiled into kernel files: its accesses are not the kernel's.
-#define INGOT_SIM_NO_CALLBACKS __attribute__((no_sanitize("thread")))
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -25,9 +23,16 @@
 #include <type_traits>
 #include <utility>
 
+#include "tests/support/cuda_sim/kernel_abi.h"
+
 // Shared memory has a macro of its own; the keyword would silently be a local variable here.
 #undef __shared__
 #define __shared__ static_assert(false, "use GPU_SHARED or GPU_DYN_SHARED of cuda/base/kernel.h");
+
+// A promise about registers, of which there are none here.
+#ifndef __launch_bounds__
+#define __launch_bounds__(...)
+#endif
 
 extern constinit uint3 threadIdx;
 extern constinit uint3 blockIdx;
@@ -60,43 +65,6 @@ unsigned active_lanes();
 void fence();
 // Announces an atomic access by the running thread.
 void atomic_access(const void* address, std::size_t bytes);
-
-// ---- Kernels the simulator can call ----
-struct Kernel {
-  void (*invoke)(const void* function, void** arguments);
-  std::size_t count;
-  const std::size_t* sizes;   // of each parameter
-  const std::size_t* aligns;  // likewise
-  bool reports_accesses;      // compiled with access callbacks
-};
-void know_kernel(const void* function, const Kernel& kernel);
-
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool kReportsAccesses = true;
-#else
-inline constexpr bool kReportsAccesses = false;
-#endif
-
-template <class... P>
-struct KernelType {
-  static_assert((std::is_trivially_copyable_v<P> && ...), "a kernel's parameters are copied byte by byte");
-  static constexpr std::size_t sizes[] = {sizeof(P)..., 0};
-  static constexpr std::size_t aligns[] = {alignof(P)..., 0};
-  template <std::size_t... I>
-  INGOT_SIM_NO_CALLBACKS static void call(const void* function, void** arguments, std::index_sequence<I...>) {
-    reinterpret_cast<void (*)(P...)>(const_cast<void*>(function))(*static_cast<P*>(arguments[I])...);
-  }
-  INGOT_SIM_NO_CALLBACKS static void invoke(const void* function, void** arguments) {
-    call(function, arguments, std::index_sequence_for<P...>{});
-  }
-};
-
-template <class... P>
-void know_kernel(void (*function)(P...)) {
-  using Type = KernelType<P...>;
-  know_kernel(reinterpret_cast<const void*>(function),
-              Kernel{&Type::invoke, sizeof...(P), Type::sizes, Type::aligns, kReportsAccesses});
-}
 
 template <class T, class F>
 INGOT_SIM_NO_CALLBACKS T atomic_update(T* address, F next) {

@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "tests/support/cuda_sim/engine.h"
+#include "tests/support/cuda_sim/kernel_table.h"
 #include "tests/support/cuda_sim/machine.h"
 
 namespace ingot::sim {
@@ -137,8 +138,9 @@ std::string source_line(const void* code) {
   if (dladdr(code, &info) == 0 || info.dli_fname == nullptr) return "";
   const auto offset =
       static_cast<std::size_t>(static_cast<const char*>(code) - static_cast<char*>(info.dli_fbase)) - 1;
+  const ReadableImage file(info.dli_fname);
   std::ostringstream command;
-  command << "addr2line -i -e '" << info.dli_fname << "' 0x" << std::hex << offset << " 2>/dev/null";
+  command << "addr2line -i -e '" << file.path() << "' 0x" << std::hex << offset << " 2>/dev/null";
   std::string lines;  // the innermost function's first, then where it was inlined
   if (FILE* const pipe = popen(command.str().c_str(), "r")) {
     char buffer[1024];

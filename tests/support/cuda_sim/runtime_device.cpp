@@ -44,6 +44,8 @@ constexpr ErrorText kErrors[] = {
                     "CUDA driver version is insufficient for CUDA runtime version"),
     INGOT_SIM_ERROR(cudaErrorNoDevice, "no CUDA-capable device is detected"),
     INGOT_SIM_ERROR(cudaErrorInvalidDevice, "invalid device ordinal"),
+    INGOT_SIM_ERROR(cudaErrorInvalidKernelImage, "device kernel image is invalid"),
+    INGOT_SIM_ERROR(cudaErrorSymbolNotFound, "named symbol not found"),
     INGOT_SIM_ERROR(cudaErrorNoKernelImageForDevice,
                     "no kernel image is available for execution on the device"),
     INGOT_SIM_ERROR(cudaErrorECCUncorrectable, "uncorrectable ECC error encountered"),

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "tests/support/cuda_sim/engine.h"
+#include "tests/support/cuda_sim/kernel_table.h"
 #include "tests/support/cuda_sim/report.h"
 #include "tests/support/cuda_sim/runtime_call.h"
 
@@ -12,16 +13,6 @@ namespace ingot::sim {
 namespace {
 
 constexpr std::size_t kPlainShared = 48 * 1024, kMostShared = 227 * 1024;
-
-std::map<const void*, Kernel>& kernels() {
-  static std::map<const void*, Kernel> all;
-  return all;
-}
-
-std::mutex& kernels_lock() {
-  static std::mutex lock;
-  return lock;
-}
 
 bool fits(const cudaLaunchConfig_t& c) {
   const dim3 g = c.gridDim, b = c.blockDim;
@@ -32,13 +23,9 @@ bool fits(const cudaLaunchConfig_t& c) {
 cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* function, void** arguments) {
   StreamState* const stream = m.stream(config.stream);
   if (stream == nullptr) return m.bad_handle("stream", config.stream);
-  Kernel kernel{};
-  {
-    const std::lock_guard guard(kernels_lock());
-    const auto found = kernels().find(function);
-    if (found == kernels().end()) return cudaErrorInvalidDeviceFunction;
-    kernel = found->second;
-  }
+  const std::optional<KnownKernel> known = find_kernel(function);
+  if (!known) return cudaErrorInvalidDeviceFunction;
+  const Kernel& kernel = known->kernel;
   if (!fits(config) || config.numAttrs != 0) return cudaErrorInvalidConfiguration;
   const auto limit = m.dynamic_shared_limits.find(function);
   if (config.dynamicSmemBytes >
@@ -48,6 +35,7 @@ cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* func
   auto launch = std::make_shared<Launch>();
   launch->function = function;
   launch->kernel = kernel;
+  launch->image = known->image;
   launch->name = function_name(function);
   launch->grid = config.gridDim;
   launch->block = config.blockDim;
@@ -64,6 +52,10 @@ cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* func
   if (stream->capture == nullptr) ++m.counters.launches;
   const cudaError_t status = m.submit(*stream, [&m, launch] {
     ++m.counters.kernels_run;
+    if (launch->image != nullptr && launch->image->unloaded)
+      report(Fault::BadHandle, cat("kernel '", launch->name,
+                                   "' runs after its module was unloaded; keep the "
+                                   "Module until the stream has passed the kernel"));
     return engine().run(*launch);
   });
   return status;
@@ -105,11 +97,6 @@ cudaError_t end_capture(Machine& m, StreamState& origin, cudaStream_t handle, cu
 }
 
 }  // namespace
-
-void know_kernel(const void* function, const Kernel& kernel) {
-  const std::lock_guard guard(kernels_lock());
-  kernels().insert_or_assign(function, kernel);
-}
 
 }  // namespace ingot::sim
 

@@ -1,0 +1,73 @@
+// CudaQueue: one session's work on a GPU.
+//
+// Steps run on the compute stream: one of the queue's own, or the caller's. Inputs come through the copy
+// stream: pinned host memory -> a staging slot on the device, while the compute stream is busy with the run
+// before; then the compute stream moves them into their fixed place. There are two slots, so that the next
+// inputs need not wait for that move. Two waits keep the order, and each is needed:
+//
+//   compute waits for `filled`   the inputs have arrived in the slot
+//   copies waits for `taken`     the compute stream has read the slot, two feeds ago
+//
+// The first replay() issues the steps one by one, the second records them into one CUDA graph per stretch of
+// steps that can be recorded and launches it, and so does each later one. A step that cannot be recorded is
+// issued in between and named once on stderr. Nothing is allocated after the second replay.
+//
+//   auto queue = CudaQueue::make(/*device=*/0, /*stream=*/nullptr);
+//   queue->use_staging(slots, bytes);
+//   queue->feed(inputs, pinned, bytes);
+//   queue->replay(parts);
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/runtime/queue.h"
+#include "cuda/base/event.h"
+#include "cuda/base/graph.h"
+#include "cuda/base/stream.h"
+
+namespace ingot::cuda {
+
+class CudaQueue final : public Queue {
+ public:
+  static constexpr int kSlots = 2;
+
+  // `stream` is the caller's cudaStream_t, or null.
+  static std::unique_ptr<CudaQueue> make(int device, void* stream);
+
+  void* stream() const override { return const_cast<Stream*>(&compute_); }
+  void copy_in(void* device, const void* host, std::size_t bytes) override;
+  void copy_out(void* host, const void* device, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  void fill(void* device, std::byte value, std::size_t bytes) override;
+  void use_staging(void* memory, std::size_t bytes) override;
+  void feed(void* device, const void* host, std::size_t bytes) override;
+  void begin() override;
+  void replay(std::span<const QueuePart> parts) override;
+  void wait_for_copies() override;
+  void wait() override;
+  void finish() noexcept override;
+
+ private:
+  struct Slot {
+    void* memory = nullptr;
+    Event filled, taken;
+  };
+
+  CudaQueue(int device, Stream compute);
+  void record(std::span<const QueuePart> parts);
+
+  int device_;
+  Stream compute_, copies_;
+  std::array<Slot, kSlots> slots_;
+  std::size_t slot_bytes_ = 0;
+  std::size_t next_slot_ = 0;
+  const Event* fed_ = nullptr;  // the latest feed's `filled`
+  bool copied_in_ = false;      // copy_in() since the last wait
+  bool ran_ = false;
+  std::vector<std::optional<GraphExec>> graphs_;  // one a part; empty until recorded
+};
+
+}  // namespace ingot::cuda

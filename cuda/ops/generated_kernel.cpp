@@ -1,0 +1,123 @@
+#include "cuda/ops/generated_kernel.h"
+
+#include <algorithm>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cuda/base/device_info.h"
+#include "cuda/base/launch.h"
+
+namespace ingot::cuda {
+
+class GeneratedKernels {
+ public:
+  // Never destroyed: modules are given back by the process's end, when the CUDA runtime may be gone already.
+  static GeneratedKernels& instance() {
+    static auto* const one = new GeneratedKernels;
+    return *one;
+  }
+
+  std::shared_ptr<GeneratedKernel> get(KernelSource source) {
+    const int device = current_device();
+    const std::lock_guard lock(mutex_);
+    ++stats_.asked;
+    auto [at, fresh] = kernels_.try_emplace({device, source.text});
+    if (fresh) {
+      auto [arch, unknown] = architectures_.try_emplace(device, 0);
+      if (unknown) arch->second = device_info(device).sm;
+      at->second = std::shared_ptr<GeneratedKernel>(new GeneratedKernel(std::move(source), arch->second));
+      pending_.push_back(at->second);
+    }
+    return at->second;
+  }
+
+  void load(GeneratedKernel& kernel) {
+    const std::lock_guard lock(mutex_);
+    if (kernel.loaded_) return;
+    if (kernel.image_.empty()) compile_pending(kernel);
+    kernel.module_ = Module(kernel.source_.name, kernel.image_);
+    kernel.kernel_ = kernel.module_.kernel(kernel.source_.name);
+    kernel.image_ = {};
+    ++stats_.loaded;
+    kernel.loaded_ = true;
+  }
+
+  void use(std::unique_ptr<KernelCompiler> compiler) {
+    const std::lock_guard lock(mutex_);
+    compiler_ = std::move(compiler);
+  }
+
+  GeneratedKernelStats stats() {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
+ private:
+  GeneratedKernels() : compiler_(std::make_unique<NvrtcCompiler>()) {}
+
+  // All that wait. A text that is refused stays waiting, and is an error only of the kernel that needs it
+  // now.
+  void compile_pending(const GeneratedKernel& wanted) {
+    std::vector<std::exception_ptr> errors(pending_.size());
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&] {
+      for (std::size_t i = next++; i < pending_.size(); i = next++) {
+        try {
+          pending_[i]->image_ = compiler_->compile(pending_[i]->source_, pending_[i]->arch_);
+        } catch (...) {
+          errors[i] = std::current_exception();
+        }
+      }
+    };
+    {
+      std::vector<std::jthread> helpers;
+      const std::size_t most = std::max(std::thread::hardware_concurrency(), 1u);
+      while (helpers.size() + 1 < std::min(most, pending_.size())) helpers.emplace_back(work);
+      work();
+    }
+    std::exception_ptr error;
+    std::vector<std::shared_ptr<GeneratedKernel>> refused;
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+      if (errors[i] == nullptr) {
+        ++stats_.compiled;
+        continue;
+      }
+      refused.push_back(pending_[i]);
+      if (pending_[i].get() == &wanted) error = errors[i];
+    }
+    pending_ = std::move(refused);
+    if (error != nullptr) std::rethrow_exception(error);
+  }
+
+  std::mutex mutex_;
+  std::unique_ptr<KernelCompiler> compiler_;
+  std::map<std::pair<int, std::string>, std::shared_ptr<GeneratedKernel>> kernels_;
+  std::map<int, int> architectures_;
+  std::vector<std::shared_ptr<GeneratedKernel>> pending_;
+  GeneratedKernelStats stats_;
+};
+
+void GeneratedKernel::launch(std::span<void* const> arguments, const Stream& stream) {
+  if (source_.blocks == 0) return;
+  if (!loaded_) GeneratedKernels::instance().load(*this);
+  cuda::launch(kernel_, dim3(static_cast<unsigned>(source_.blocks)),
+               dim3(static_cast<unsigned>(source_.threads)), 0, stream, arguments);
+}
+
+std::shared_ptr<GeneratedKernel> generated_kernel(KernelSource source) {
+  return GeneratedKernels::instance().get(std::move(source));
+}
+
+void use_kernel_compiler(std::unique_ptr<KernelCompiler> compiler) {
+  GeneratedKernels::instance().use(std::move(compiler));
+}
+
+GeneratedKernelStats generated_kernel_stats() {
+  return GeneratedKernels::instance().stats();
+}
+
+}  // namespace ingot::cuda
