@@ -29,6 +29,11 @@
 #undef __shared__
 #define __shared__ static_assert(false, "use GPU_SHARED or GPU_DYN_SHARED of cuda/base/kernel.h");
 
+// A promise about registers, of which there are none here.
+#ifndef __launch_bounds__
+#define __launch_bounds__(...)
+#endif
+
 extern constinit uint3 threadIdx;
 extern constinit uint3 blockIdx;
 extern constinit dim3 blockDim;
