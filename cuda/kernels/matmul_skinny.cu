@@ -45,12 +45,8 @@ __device__ inline void shift(Skinny<T>& x, const Schedule& s, unsigned z) {
 template <class T>
 __device__ inline void store(float sum, long long r, int s, const Skinny<T>& x, const Output<T>& out) {
   const long long row = x.rows_are_n ? s : r, column = x.rows_are_n ? r : s;
-  if (out.partial != nullptr) {
-    out.partial[row * out.n + column] = sum;
-    return;
-  }
   float v[1] = {sum};
-  tile::store_sums<1>(v, 1, row, column, out, [&](float y) { return tile::activate(out.activation, y); });
+  tile::store_either<1>(v, 1, row, column, out);
 }
 
 template <class T, int S, int V>

@@ -91,6 +91,26 @@ __device__ inline void store_sums(float (&v)[V], int count, long long row, long 
   }
 }
 
+// V sums of one row to y or, plain, to the workspace; the first `count` columns exist.
+template <int V, class T>
+__device__ inline void store_either(float (&v)[V], int count, long long row, long long column,
+                                    const Output<T>& out) {
+  if (out.partial == nullptr) {
+    store_sums<V>(v, count, row, column, out, [&](float x) { return activate(out.activation, x); });
+    return;
+  }
+  float* const to = out.partial + row * out.n + column;
+  if (V % 4 == 0 && out.n % 4 == 0) {
+#pragma unroll
+    for (int e = 0; e + 3 < V; e += 4)
+      if (e < count) store16(to + e, Vec16<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
+  } else {
+#pragma unroll
+    for (int e = 0; e < V; ++e)
+      if (e < count) to[e] = v[e];
+  }
+}
+
 template <int kSlabRows, int kColumns, int kStride, class T>
 __device__ inline void store_slab(const float* slab, long long row0, long long column0,
                                   const Output<T>& out) {
@@ -109,20 +129,7 @@ __device__ inline void store_slab(const float* slab, long long row0, long long c
 #pragma unroll
       for (int k = 0; k < 4; ++k) v[e + k] = four.at[k];
     }
-    if (out.partial == nullptr) {
-      store_sums<V>(v, count, row, column, out, [&](float x) { return activate(out.activation, x); });
-      continue;
-    }
-    float* const to = out.partial + row * out.n + column;
-    if (out.n % 4 == 0) {
-#pragma unroll
-      for (int e = 0; e < V; e += 4)
-        if (e < count) store16(to + e, Vec16<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
-    } else {
-#pragma unroll
-      for (int e = 0; e < V; ++e)
-        if (e < count) to[e] = v[e];
-    }
+    store_either<V>(v, count, row, column, out);
   }
 }
 

@@ -151,7 +151,7 @@ struct Tf32Sums {
 };
 
 template <class P, int kTile, bool kTf32>
-__global__ void __launch_bounds__(F32Tile::kThreads)
+__global__ void __launch_bounds__(F32Tile::kThreads, kTile == kSmallTile ? 2 : 1)
     f32_tile_kernel(P operands, Output<float> out, Schedule s) {
   GPU_DYN_SHARED(float, shared);
   constexpr int kOperand = kTile * F32Tile::kDepth;

@@ -46,7 +46,8 @@ void launch_tile_size(const P& operands, const Output<T>& out, const Schedule& s
   } else {
     if constexpr (P::kVector != 1) {
       using Large = MmaTile<kLargeTile>;
-      if (large) return go(mma_tile_kernel<P, Large>, Large::kThreads, Large::template kSharedBytes<P::kVector>);
+      if (large)
+        return go(mma_tile_kernel<P, Large>, Large::kThreads, Large::template kSharedBytes<P::kVector>);
     }
     using Small = MmaTile<kSmallTile>;
     go(mma_tile_kernel<P, Small>, Small::kThreads, Small::template kSharedBytes<P::kVector>);
