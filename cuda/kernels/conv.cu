@@ -6,13 +6,14 @@
 // pass is a matrix product whose operands are read out of the images as they lie (tile_sources.h), one
 // product a group:
 //   forward      [pixels of y] x [o / groups],  summed over taps and c / groups
-//   grad input   [pixels of x] x [c / groups],  summed over taps and o / groups
+//   grad input   [pixels of x] x [c / groups],  summed over taps and o / groups; strides in phases
 //   grad weight  [o / groups] x [taps, c / groups], summed over pixels of y, in slices where few tiles result
 // A pointwise convolution of all pixels is a plain product and goes to matmul. Depthwise convolutions have no
 // channels to sum over and are limited by memory: conv_depthwise.cu.
 #include "core/base/error.h"
 #include "core/ops/conv.h"
 #include "cuda/kernels/conv_paths.h"
+#include "cuda/kernels/conv_phases.h"
 #include "cuda/kernels/matmul.h"
 #include "cuda/kernels/tile_output.h"
 
@@ -54,7 +55,7 @@ ConvGeometry conv_geometry(const ConvProblem& p) {
   fit((p.kw + 1) * g.dilation_w, "the dilated kernel's width");
   g.groups = fit(p.groups, "the number of groups");
   g.cg = static_cast<int>(p.c / p.groups), g.og = static_cast<int>(p.o / p.groups);
-  g.by_stride_h = FastDivisor(g.stride_h), g.by_stride_w = FastDivisor(g.stride_w);
+  g.by_stride_h = gpu::Divider(g.stride_h), g.by_stride_w = gpu::Divider(g.stride_w);
   return g;
 }
 
@@ -87,6 +88,14 @@ std::size_t workspace_of(const ConvProblem& p, ConvPass pass, ScalarOp activatio
   const ConvGeometry g = conv_geometry(p);
   if (is_pointwise(g)) return matmul_workspace(pointwise(p, pass), activation);
   if (is_depthwise(g)) return depthwise_workspace(pass, g, activation);
+  if (pass == ConvPass::GradInput) {
+    std::size_t most = 0;  // phases run one after another
+    for (const ConvPhase& phase : grad_input_phases(g)) {
+      const ProductSizes sizes = conv_product(pass, phase.geometry);
+      most = std::max(most, plan_tiles(sizes).workspace(sizes));
+    }
+    return most;
+  }
   const ProductSizes sizes = conv_product(pass, g);
   return plan_tiles(sizes, !tile::is_fast(activation)).workspace(sizes);
 }

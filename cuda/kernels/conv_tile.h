@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cuda/kernels/conv_paths.h"
+#include "cuda/kernels/conv_phases.h"
 #include "cuda/kernels/tile_launch.h"
 
 namespace ingot::cuda::tile {
@@ -44,6 +45,24 @@ Product product_of(const ConvCall& c) {
   return p;
 }
 
+// The gradient of the input over one phase: its pixels lie a stride apart.
+template <class T>
+Product phase_of(Product p, const ConvPhase& phase, const ConvGeometry& g) {
+  const ConvGeometry& q = phase.geometry;
+  p.sizes = conv_product(ConvPass::GradInput, q);
+  p.plan = plan_tiles(p.sizes);
+  if (q.h == g.h && q.w == g.w) return p;
+  const long long line = static_cast<long long>(g.w) * g.c;
+  p.y = static_cast<T*>(p.y) + phase.top * line + static_cast<long long>(phase.left) * g.c;
+  p.map = {.used = true,
+           .by_width = Divider(q.w),
+           .by_height = Divider(q.h),
+           .image = line * g.h,
+           .down = line * g.stride_h,
+           .across = static_cast<long long>(g.c) * g.stride_w};
+  return p;
+}
+
 template <class T>
 void tile_conv(const ConvCall& c, const Stream& stream) {
   const ConvGeometry& g = c.geometry;
@@ -62,12 +81,18 @@ void tile_conv(const ConvCall& c, const Stream& stream) {
     else
       launch_tiles(Operands<ForwardImage<T>, M, false, false, 1>{a, b}, p, stream);
   } else if (c.pass == ConvPass::GradInput) {
-    const GradImage<T> a{first, g};
-    const TapWeight<T> b{second, g};
-    if (all)
-      launch_tiles(Operands<GradImage<T>, TapWeight<T>, true, false, V>{a, b}, p, stream);
-    else
-      launch_tiles(Operands<GradImage<T>, TapWeight<T>, false, false, 1>{a, b}, p, stream);
+    for (const ConvPhase& phase : grad_input_phases(g)) {
+      const GradImage<T> a{first, phase.geometry};
+      const long long across = g.cg, down = across * g.kw;
+      const TapWeight<T> b{second + phase.first_h * down + phase.first_w * across, phase.geometry,
+                           down * g.kh, down * phase.step_h, across * phase.step_w};
+      const Product q = phase_of<T>(p, phase, g);
+      // A phase's first tap starts as aligned as the first of all: channels fill vectors.
+      if (all)
+        launch_tiles(Operands<GradImage<T>, TapWeight<T>, true, false, V>{a, b}, q, stream);
+      else
+        launch_tiles(Operands<GradImage<T>, TapWeight<T>, false, false, 1>{a, b}, q, stream);
+    }
   } else {
     const M a{second, p.sizes.m, p.sizes.k, 1, g.o};
     const PixelImage<T> b{first, g};

@@ -10,6 +10,7 @@
 
 #include "core/expr/scalar_ops.h"
 #include "cuda/kernels/convert.h"
+#include "cuda/kernels/divide.h"
 #include "cuda/kernels/tile_schedule.h"
 
 namespace ingot::cuda::tile {
@@ -33,6 +34,13 @@ __device__ inline float activate(FastActivation activation, float v) {
   return v;
 }
 
+// Rows of y that are pixels of an image, some apart: row (n, i, j) lies at n image + i down + j across.
+struct RowMap {
+  bool used = false;
+  Divider by_width{}, by_height{};
+  long long image = 0, down = 0, across = 0;
+};
+
 template <class T>
 struct Output {
   using Element = T;
@@ -43,6 +51,14 @@ struct Output {
   long long m, n, row_stride;
   FastActivation activation;
   bool aligned;  // 16-byte accesses to y, bias and residual at multiples of 16 bytes of columns
+  RowMap map;    // in place of row_stride
+
+  __device__ long long row_offset(long long row) const {
+    if (!map.used) return row * row_stride;
+    const long long line = map.by_width.quotient(row), image = map.by_height.quotient(line);
+    return image * map.image + (line - image * map.by_height.divisor) * map.down +
+           (row - line * map.by_width.divisor) * map.across;
+  }
 
   // Moves to one product of the batch and, in the workspace, to one slice.
   __device__ void shift(const Schedule& s, unsigned z, unsigned slice) {
@@ -57,7 +73,7 @@ struct Output {
 template <int V, class T, class Activate>
 __device__ inline void store_sums(float (&v)[V], int count, long long row, long long column,
                                   const Output<T>& out, Activate activated) {
-  const long long at = row * out.row_stride + column;
+  const long long at = out.row_offset(row) + column;
   const bool whole = out.aligned && count >= V;
   float add[V];
   if (out.bias != nullptr) {

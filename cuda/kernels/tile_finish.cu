@@ -61,13 +61,13 @@ __global__ void finish_kernel(const float* partial, Output<T> out, Schedule s, i
 }
 
 template <class T>
-void finish(const PartialProduct& p, const Epilogue& epilogue, const Stream& stream) {
+void finish(const PartialProduct& p, const Epilogue& epilogue, const Stream& stream, const RowMap* map) {
   const ProductSizes& sizes = p.sizes;
   Schedule s;
   s.batches = static_cast<unsigned>(sizes.batches);
   s.strides.y = p.batch_stride;
   s.strides.bias = p.bias_stride;
-  const Output<T> out = make_output<T>(p.y, epilogue, sizes, p.row_stride, s.strides);
+  const Output<T> out = make_output<T>(p.y, epilogue, sizes, p.row_stride, s.strides, map);
   constexpr int V = Vec16<T>::kSize;
   const bool vector = out.aligned && sizes.n % V == 0;
   const unsigned blocks = blocks_for(static_cast<std::size_t>(sizes.m * sizes.n),
@@ -86,14 +86,15 @@ void finish(const PartialProduct& p, const Epilogue& epilogue, const Stream& str
 
 namespace ingot::cuda {
 
-void finish_product(DType dtype, const PartialProduct& p, const Epilogue& epilogue, const Stream& stream) {
+void finish_product(DType dtype, const PartialProduct& p, const Epilogue& epilogue, const Stream& stream,
+                    const tile::RowMap* map) {
   if (p.sizes.m == 0 || p.sizes.n == 0 || p.sizes.batches == 0) return;
   if (dtype == DType::F32)
-    tile::finish<float>(p, epilogue, stream);
+    tile::finish<float>(p, epilogue, stream, map);
   else if (dtype == DType::F16)
-    tile::finish<__half>(p, epilogue, stream);
+    tile::finish<__half>(p, epilogue, stream, map);
   else
-    tile::finish<__nv_bfloat16>(p, epilogue, stream);
+    tile::finish<__nv_bfloat16>(p, epilogue, stream, map);
 }
 
 }  // namespace ingot::cuda

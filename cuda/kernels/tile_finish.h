@@ -15,6 +15,10 @@
 
 namespace ingot::cuda {
 
+namespace tile {
+struct RowMap;
+}
+
 struct PartialProduct {
   ProductSizes sizes;  // k is not read
   int slices = 1;
@@ -23,7 +27,8 @@ struct PartialProduct {
   long long row_stride = 0, batch_stride = 0, bias_stride = 0;  // of y (and residual), in elements
 };
 
-// y of f32, f16 or bf16.
-void finish_product(DType dtype, const PartialProduct& p, const Epilogue& epilogue, const Stream& stream);
+// y of f32, f16 or bf16. Rows of y lie row_stride apart, or where `map` says (tile_epilogue.h).
+void finish_product(DType dtype, const PartialProduct& p, const Epilogue& epilogue, const Stream& stream,
+                    const tile::RowMap* map = nullptr);
 
 }  // namespace ingot::cuda

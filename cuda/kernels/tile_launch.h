@@ -21,6 +21,7 @@ struct Product {
   TilePlan plan;
   BatchStrides strides{};
   long long row_stride = 0;  // of y
+  RowMap map{};              // in place of row_stride
   void* y = nullptr;
   Epilogue epilogue{};
   void* workspace = nullptr;
@@ -70,7 +71,7 @@ void launch_tiles(const P& operands, const Product& p, const Stream& stream) {
     s.slice = p.plan.slice;
     s.batches = static_cast<unsigned>(sizes.batches);
     s.strides = p.strides;
-    Output<T> out = make_output<T>(p.y, p.epilogue, sizes, p.row_stride, p.strides);
+    Output<T> out = make_output<T>(p.y, p.epilogue, sizes, p.row_stride, p.strides, &p.map);
     if (p.plan.through_workspace) out.partial = static_cast<float*>(p.workspace);
     for_each_batch_launch(s, [&](unsigned batches) {
       const dim3 grid(s.tiles_m * s.tiles_n, static_cast<unsigned>(p.plan.slices), batches);
@@ -81,7 +82,7 @@ void launch_tiles(const P& operands, const Product& p, const Stream& stream) {
     finish_product(p.dtype,
                    {sizes, p.plan.slices, static_cast<const float*>(p.workspace), p.y, p.row_stride,
                     p.strides.y, p.strides.bias},
-                   p.epilogue, stream);
+                   p.epilogue, stream, &p.map);
 }
 
 }  // namespace ingot::cuda::tile

@@ -42,7 +42,7 @@ bool is_aligned(const void* p, std::initializer_list<std::int64_t> steps) {
 
 template <class T>
 Output<T> make_output(void* y, const Epilogue& epilogue, const ProductSizes& sizes, long long row_stride,
-                      const BatchStrides& strides) {
+                      const BatchStrides& strides, const RowMap* map = nullptr) {
   Output<T> out{};
   out.y = static_cast<T*>(y);
   out.bias = static_cast<const T*>(epilogue.bias);
@@ -50,11 +50,14 @@ Output<T> make_output(void* y, const Epilogue& epilogue, const ProductSizes& siz
   out.m = sizes.m;
   out.n = sizes.n;
   out.row_stride = row_stride;
+  if (map != nullptr) out.map = *map;
   out.activation = fast_activation(epilogue.activation);
   // Steps between batch entries count only where there are several.
   const std::int64_t y_step = sizes.batches > 1 ? strides.y : 0,
                      bias_step = sizes.batches > 1 ? strides.bias : 0;
-  out.aligned = is_aligned<T>(y, {row_stride, y_step}) && is_aligned<T>(epilogue.residual, {}) &&
+  const bool rows = out.map.used ? is_aligned<T>(y, {out.map.image, out.map.down, out.map.across})
+                                 : is_aligned<T>(y, {row_stride});
+  out.aligned = rows && is_aligned<T>(y, {y_step}) && is_aligned<T>(epilogue.residual, {}) &&
                 is_aligned<T>(epilogue.bias, {bias_step});
   return out;
 }

@@ -156,8 +156,16 @@ struct GradImage {
     if (d.at.high >= g.kh) return nullptr;
     const int down = r.bottom - d.at.high * g.dilation_h, right = r.right - d.at.mid * g.dilation_w;
     if (down < 0 || right < 0) return nullptr;
-    const int y = g.by_stride_h.divide(down), x = g.by_stride_w.divide(right);
-    const bool inside = y * g.stride_h == down && x * g.stride_w == right && y < g.oh && x < g.ow;
+    int y = down, x = right;
+    if (g.stride_h != 1) {
+      y = static_cast<int>(g.by_stride_h.quotient(down));
+      if (y * g.stride_h != down) return nullptr;
+    }
+    if (g.stride_w != 1) {
+      x = static_cast<int>(g.by_stride_w.quotient(right));
+      if (x * g.stride_w != right) return nullptr;
+    }
+    const bool inside = y < g.oh && x < g.ow;
     return inside ? p + (r.image + static_cast<long long>(y) * g.ow + x) * g.o + d.at.low : nullptr;
   }
   __device__ void shift(long long offset) { p += offset; }
@@ -168,6 +176,8 @@ struct TapWeight {
   using Element = T;
   const T* p;
   ConvGeometry g;
+  // From one output channel, kernel row and kernel column to the next.
+  long long o_stride, down, across;
 
   struct Row {
     int channel;  // -1 outside
@@ -177,10 +187,8 @@ struct TapWeight {
   __device__ Depth depth(long long at, int step) const { return counter(at, step, g.kw, g.og); }
   __device__ void advance(Depth& d) const { d.advance(g.kw, g.og); }
   __device__ const T* at(const Row& r, const Depth& d) const {
-    const bool inside = r.channel >= 0 && d.at.high < g.kh;
-    return inside ? p + ((static_cast<long long>(d.at.low) * g.kh + d.at.high) * g.kw + d.at.mid) * g.cg +
-                        r.channel
-                  : nullptr;
+    if (r.channel < 0 || d.at.high >= g.kh) return nullptr;
+    return p + d.at.low * o_stride + d.at.high * down + d.at.mid * across + r.channel;
   }
   __device__ void shift(long long offset) { p += offset; }
 };

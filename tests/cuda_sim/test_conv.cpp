@@ -169,6 +169,28 @@ TEST_F(Conv, StridePaddingDilation) {
              .stride = {3, 2},
              .padding = {4, 5},
              .dilation = {1, 2}});
+  check_all(
+      {.n = 2, .c = 16, .h = 9, .w = 8, .o = 24, .kh = 3, .kw = 3, .stride = {2, 2}, .padding = {1, 1}});
+  check_all({.n = 2,
+             .c = 5,
+             .h = 7,
+             .w = 8,
+             .o = 3,
+             .kh = 5,
+             .kw = 4,
+             .stride = {2, 3},
+             .padding = {2, 1},
+             .dilation = {1, 2},
+             .groups = 1});
+  check_all({.n = 1,
+             .c = 8,
+             .h = 10,
+             .w = 11,
+             .o = 8,
+             .kh = 5,
+             .kw = 5,
+             .stride = {4, 5},
+             .padding = {2, 1}});  // 20 phases
   // Pixels over at the end that no window reads.
   check_all({.n = 1, .c = 8, .h = 8, .w = 9, .o = 8, .kh = 1, .kw = 1, .stride = {3, 4}});
   check_all({.n = 1, .c = 4, .h = 1, .w = 6, .o = 4, .kh = 1, .kw = 3, .stride = {5, 1}, .dilation = {7, 1}});
@@ -239,10 +261,13 @@ TEST_F(Conv, ManyPixelsInSlices) {
       {.n = 5, .c = 3, .h = 13, .w = 12, .o = 8, .kh = 3, .kw = 3, .stride = {1, 2}, .padding = {1, 1}});
 }
 
-// Large tiles take many pixels, or many weights.
+// Large tiles take many blocks: groups of one tile each.
 TEST_F(Conv, LargeTiles) {
-  check<bf16>({.n = 17, .c = 72, .h = 32, .w = 32, .o = 72, .kh = 1, .kw = 2},
-              {.bias = true, .activation = ScalarOp::Relu});
+  const ConvProblem forward{
+      .n = 1, .c = 8 * 132, .h = 7, .w = 11, .o = 72 * 132, .kh = 1, .kw = 2, .groups = 132};
+  check<bf16>(forward, {.bias = true, .activation = ScalarOp::Relu});
+  check<float>(forward, {.residual = true});
+  check<f16>({.n = 1, .c = 72 * 132, .h = 7, .w = 11, .o = 8 * 132, .kh = 1, .kw = 2, .groups = 132});
   check<f16>({.n = 3, .c = 72 * 66, .h = 1, .w = 3, .o = 72 * 66, .kh = 1, .kw = 2, .groups = 66});
 }
 
