@@ -248,6 +248,8 @@ std::string_view name(Fault fault) {
       return "divergence";
     case Fault::StackOverflow:
       return "stack overflow";
+    case Fault::Foreign:
+      return "complaint of another executor";
     case Fault::BadHandle:
       return "bad handle";
   }
