@@ -283,6 +283,12 @@ std::size_t calls(std::string_view function) {
   return found == machine().calls.end() ? 0 : found->second;
 }
 
+std::vector<std::string> kernels_run() {
+  Machine& m = machine();
+  const std::lock_guard guard(m.lock());
+  return {m.kernels_run.begin(), m.kernels_run.end()};
+}
+
 std::vector<std::string> live_resources() {
   Machine& m = machine();
   const std::lock_guard guard(m.lock());

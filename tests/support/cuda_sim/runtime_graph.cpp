@@ -52,6 +52,7 @@ cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* func
   if (stream->capture == nullptr) ++m.counters.launches;
   const cudaError_t status = m.submit(*stream, [&m, launch] {
     ++m.counters.kernels_run;
+    m.kernels_run.emplace(launch->name.substr(0, launch->name.find('<')));
     if (launch->image != nullptr && launch->image->unloaded)
       report(Fault::BadHandle, cat("kernel '", launch->name,
                                    "' runs after its module was unloaded; keep the "

@@ -98,6 +98,9 @@ void skip_call(std::string_view function, int nth);
 // How often a runtime function was called since reset.
 std::size_t calls(std::string_view function);
 
+// Names of the kernels that ran since reset, without template arguments: "ingot::softmax::warp_rows_kernel".
+std::vector<std::string> kernels_run();
+
 // One line per allocation, pinned buffer, stream, event, graph and executable graph that still exists.
 std::vector<std::string> live_resources();
 
