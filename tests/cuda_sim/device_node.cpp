@@ -105,16 +105,9 @@ bool same_elements(const Tensor& a, const Tensor& b, int result, const Unspecifi
   return true;
 }
 
-}  // namespace
-
-Target cuda_target() {
-  Target t;
-  t.backend = "cuda";
-  return t;
-}
-
-std::optional<DeviceNode> run_on_device(Graph graph, NodeId id, const std::vector<Tensor>& operands,
-                                        const Unspecified& unspecified) {
+// The node's step; its operands and results get the layouts that it wants. Null when every candidate
+// declines.
+std::unique_ptr<Step> lowered(Graph& graph, NodeId id) {
   const Target target = cuda_target();
   const std::vector<ValueId> in = graph.node(id).inputs, out = graph.node(id).outputs;
   const NodeLayouts layouts =
@@ -125,16 +118,29 @@ std::optional<DeviceNode> run_on_device(Graph graph, NodeId id, const std::vecto
                          " results"));
   for (std::size_t i = 0; i < in.size(); ++i) graph.value(in[i]).type.layout = layouts.inputs[i];
   for (std::size_t k = 0; k < out.size(); ++k) graph.value(out[k]).type.layout = layouts.outputs[k];
-  const Node& node = graph.node(id);
-  const auto step = first_step(cuda::lowerings(), {graph, node, target});
+  return first_step(cuda::lowerings(), {graph, graph.node(id), target});
+}
+
+}  // namespace
+
+Target cuda_target() {
+  Target t;
+  t.backend = "cuda";
+  return t;
+}
+
+std::optional<DeviceNode> run_on_device(Graph graph, NodeId id, const std::vector<Tensor>& operands,
+                                        const Unspecified& unspecified) {
+  const auto step = lowered(graph, id);
   if (step == nullptr) return std::nullopt;
+  const Node& node = graph.node(id);
 
   DeviceNode done;
   done.kernel = step->kernel;
   std::vector<Tensor> placed;
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    placed.push_back(operands[i].to(layouts.inputs[i]));
-    done.operand_types.push_back(graph.type(in[i]));
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    placed.push_back(operands[i].to(graph.type(node.inputs[i]).layout));
+    done.operand_types.push_back(placed.back().type());
   }
   const NodeRun run(graph, node, *step, placed);
   done.results = run.run(nullptr);
@@ -147,6 +153,17 @@ std::optional<DeviceNode> run_on_device(Graph graph, NodeId id, const std::vecto
           << pair[0] << " lies";
   }
   return done;
+}
+
+void expect_on_device(Graph graph, NodeId id) {
+  const auto step = lowered(graph, id);
+  if (step == nullptr || !step->kernel.starts_with("generated:")) return;
+  // Bound to addresses that nothing will use; aligned, as buffers are.
+  const Stream stream;
+  void* const nowhere = reinterpret_cast<void*>(std::uintptr_t{256});
+  const std::vector<void*> in(graph.node(id).inputs.size(), nowhere),
+      out(graph.node(id).outputs.size(), nowhere);
+  (void)step->bind({in, out, nullptr, const_cast<Stream*>(&stream)});
 }
 
 }  // namespace ingot

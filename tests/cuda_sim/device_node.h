@@ -34,4 +34,8 @@ using Unspecified = std::function<bool(int result, std::int64_t element)>;
 std::optional<DeviceNode> run_on_device(Graph graph, NodeId node, const std::vector<Tensor>& operands,
                                         const Unspecified& unspecified = {});
 
+// Asks for the generated kernel that run_on_device() will want, if it is one, so that it is compiled together
+// with others.
+void expect_on_device(Graph graph, NodeId node);
+
 }  // namespace ingot

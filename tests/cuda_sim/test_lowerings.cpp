@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/op/registry.h"
+#include "cuda/ops/generated_kernel.h"
 #include "cuda/ops/table.h"
 #include "tests/cuda_sim/device_node.h"
 #include "tests/cuda_sim/kernel_names.h"
@@ -48,6 +49,42 @@ std::vector<CaseIn> all_cases() {
 }
 
 namespace {
+
+// The graph with operands of its first node channels-last where they are images: all, and each alone.
+std::vector<Graph> image_layouts(const Graph& plain) {
+  std::vector<Graph> graphs;
+  const std::size_t count = plain.node({0}).inputs.size();
+  for (std::size_t only = 0; only <= count; ++only) {
+    Graph g = plain;
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      TensorType& type = g.value(g.node({0}).inputs[i]).type;
+      if (type.shape.rank() != 4 || (only < count && only != i)) continue;
+      type.layout = Layout::channels_last(4);
+      any = true;
+    }
+    if (any) graphs.push_back(std::move(g));
+  }
+  return graphs;
+}
+
+// Thousands of generated kernels are compiled much faster together than one by one: when all cases run, their
+// kernels are compiled beforehand.
+class CompileTogether final : public testing::Environment {
+  void SetUp() override {
+    if (testing::UnitTest::GetInstance()->test_to_run_count() < static_cast<int>(all_cases().size())) return;
+    for (const auto& [c, dtype] : all_cases())
+      for (const bool mixed : {false, true}) {
+        if (mixed && dtype == DType::F32) continue;
+        const auto t = typed_case(c, dtype, mixed);
+        if (!t) continue;
+        for (std::uint32_t n = 0; n < t->graph.nodes().size(); ++n) expect_on_device(t->graph, {n});
+        for (const Graph& g : image_layouts(t->graph)) expect_on_device(g, {0});
+      }
+    cuda::compile_generated_kernels();
+  }
+};
+[[maybe_unused]] const auto* const compile_together = testing::AddGlobalTestEnvironment(new CompileTogether);
 
 class Lowerings : public SimTest, public testing::WithParamInterface<CaseIn> {
  protected:
@@ -126,18 +163,11 @@ class Lowerings : public SimTest, public testing::WithParamInterface<CaseIn> {
 
   static void check_layouts(const OpCase& c, const Graph& plain, const std::vector<Tensor>& operands,
                             const std::vector<Tensor>& want) {
-    for (std::size_t only = 0; only <= operands.size(); ++only) {
-      Graph g = plain;
-      std::vector<Tensor> placed = operands;
-      bool any = false;
-      for (std::size_t i = 0; i < operands.size(); ++i) {
-        if (operands[i].shape().rank() != 4 || (only < operands.size() && only != i)) continue;
-        TensorType& type = g.value(g.node({0}).inputs[i]).type;
-        type.layout = Layout::channels_last(4);
-        placed[i] = operands[i].to(type.layout);
-        any = true;
-      }
-      if (any) check(g, {0}, placed, want, c.tolerance, c.unspecified);
+    for (const Graph& g : image_layouts(plain)) {
+      std::vector<Tensor> placed;
+      for (std::size_t i = 0; i < operands.size(); ++i)
+        placed.push_back(operands[i].to(g.type(g.node({0}).inputs[i]).layout));
+      check(g, {0}, placed, want, c.tolerance, c.unspecified);
     }
   }
 };
