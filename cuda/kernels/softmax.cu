@@ -13,6 +13,7 @@
 #include "core/base/error.h"
 #include "cuda/base/kernel.h"
 #include "cuda/base/launch.h"
+#include "cuda/kernels/block_reduce.h"
 #include "cuda/kernels/convert.h"
 
 // Not an unnamed namespace: its kernels would have no names in what the simulator and profilers report.
@@ -133,23 +134,6 @@ __global__ void warp_rows_grad_kernel(const T* dy, const T* y, T* dx, long long 
 
 // ---- A block a row --------------------------------------------------------------------------------------
 
-// combine(a, b) over the block; every thread gets the result. `slots` holds kWarps + 1 of them.
-template <class S, class Combine, class Shuffle>
-__device__ inline S block_reduce(S value, S* slots, Combine combine, Shuffle shuffled) {
-  const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
-  for (int step = kWarpSize / 2; step > 0; step /= 2) value = combine(value, shuffled(value, step));
-  if (thread % kWarpSize == 0) slots[thread / kWarpSize] = value;
-  __syncthreads();
-  if (thread == 0) {
-    S all = slots[0];
-    for (int w = 1; w < kWarps; ++w) all = combine(all, slots[w]);
-    slots[kWarps] = all;
-  }
-  __syncthreads();
-  return slots[kWarps];
-}
-
 template <class T, int V>
 __global__ void block_rows_kernel(const T* x, T* y, int length, bool log) {
   GPU_SHARED(slots, Running, [kWarps + 1]);
@@ -162,7 +146,7 @@ __global__ void block_rows_kernel(const T* x, T* y, int length, bool log) {
 #pragma unroll
     for (int k = 0; k < V; ++k) own = add(own, v[k]);
   }
-  const Running all = block_reduce(
+  const Running all = block_reduce<kThreads>(
       own, &slots[0], [](Running a, Running b) { return join(a, b); },
       [](Running r, int step) {
         return Running{shuffle_xor(r.most, step), shuffle_xor(r.sum, step)};
@@ -189,9 +173,7 @@ __global__ void block_rows_grad_kernel(const T* dy, const T* y, T* dx, int lengt
 #pragma unroll
     for (int k = 0; k < V; ++k) own += grad_term(g[k], v[k], log);
   }
-  const float sum = block_reduce(
-      own, &slots[0], [](float a, float b) { return a + b; },
-      [](float a, int step) { return shuffle_xor(a, step); });
+  const float sum = block_sum<kThreads>(own, &slots[0]);
   for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
     float g[V], v[V];
     load_some<V>(dy + start + at, g);
