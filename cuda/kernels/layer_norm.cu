@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kLongThreads) long_rows_kernel(const T* x, T* 
   const T* const from = x + static_cast<long long>(blockIdx.x) * cells;
   T* const to = y + static_cast<long long>(blockIdx.x) * cells;
   const float shift = widen(*from);
-  Moments own;
+  Moments own{0.0f, 0.0f, 0.0f};
   int at = static_cast<int>(threadIdx.x) * V;
   for (; at + (kAtOnce - 1) * kLongThreads * V < cells; at += kAtOnce * kLongThreads * V) {
     float v[kAtOnce * V];

@@ -5,7 +5,7 @@
 // and the mean that is tracked is small. Groups are joined by Chan, Golub and LeVeque's formula, so nothing
 // cancels whatever the shift. The mean is kept as two floats, high + low: x - high loses no digit either.
 //
-//   Moments m;
+//   Moments m{0.0f, 0.0f, 0.0f};
 //   m.add(x - shift); ...
 //   const SplitMean mean = split_mean(shift, m.mean);     // y = (x - mean.high - mean.low) * rstd
 #pragma once
@@ -15,7 +15,7 @@
 namespace ingot::gpu {
 
 struct Moments {
-  float n = 0.0f, mean = 0.0f, m2 = 0.0f;
+  float n, mean, m2;
 
   __device__ void add(float d) {
     n += 1.0f;

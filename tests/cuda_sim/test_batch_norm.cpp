@@ -6,7 +6,7 @@
 #include "core/op/reference.h"
 #include "core/ops/norm.h"
 #include "cuda/kernels/batch_norm.h"
-#include "tests/cuda_sim/element.h"
+#include "tests/cuda_sim/operand.h"
 #include "tests/cuda_sim/sim_test.h"
 
 namespace ingot {
@@ -28,69 +28,6 @@ struct Problem {
 std::string text(const Problem& p, DType dtype) {
   return cat(name(dtype), " [", p.shape.rows, ", ", p.shape.pixels, ", ", p.shape.channels, "] relu ", p.relu,
              " residual ", p.residual, " valid ", p.valid, " params ", name(p.params), " shift ", p.shift);
-}
-
-// Channels-last images are row-major matrices of pixels and channels, which is how the reference gets them.
-Tensor matrix(const std::vector<double>& v, std::int64_t channels) {
-  return Tensor::from<double>(Shape{static_cast<std::int64_t>(v.size()) / channels, channels}, v);
-}
-Tensor vector_of(const std::vector<double>& v) {
-  return Tensor::from<double>(Shape{static_cast<std::int64_t>(v.size())}, v);
-}
-
-// Numbers that the type holds, on both sides.
-struct Operand {
-  std::vector<double> values;
-  DeviceBuffer buffer;
-  std::size_t skip = 0;  // bytes in front
-
-  void* data() const { return static_cast<std::byte*>(buffer.data()) + skip; }
-};
-
-template <class T>
-Operand operand_of(std::size_t n, unsigned seed, double mean, double spread, std::size_t shift,
-                   const Stream& stream) {
-  std::vector<T> host(shift, T{});
-  Operand o{{}, DeviceBuffer(std::max<std::size_t>((n + shift) * sizeof(T), 1)), shift * sizeof(T)};
-  for (const float f : sequence(n, seed)) {
-    host.push_back(rounded<T>(mean + spread * static_cast<double>(f)));
-    o.values.push_back(value(host.back()));
-  }
-  cuda::copy_to_device(o.buffer.data(), host.data(), host.size() * sizeof(T), stream);
-  return o;
-}
-Operand param_of(DType dtype, std::size_t n, unsigned seed, double mean, double spread,
-                 const Stream& stream) {
-  if (dtype == DType::F16) return operand_of<f16>(n, seed, mean, spread, 0, stream);
-  if (dtype == DType::BF16) return operand_of<bf16>(n, seed, mean, spread, 0, stream);
-  return operand_of<float>(n, seed, mean, spread, 0, stream);
-}
-
-template <class T>
-std::vector<double> read(const void* from, std::size_t n, const Stream& stream) {
-  std::vector<T> host(n);
-  cuda::copy_to_host(host.data(), from, n * sizeof(T), stream);
-  std::vector<double> out;
-  for (const T v : host) out.push_back(value(v));
-  return out;
-}
-std::vector<double> read(DType dtype, const void* from, std::size_t n, const Stream& stream) {
-  if (dtype == DType::F16) return read<f16>(from, n, stream);
-  if (dtype == DType::BF16) return read<bf16>(from, n, stream);
-  return read<float>(from, n, stream);
-}
-
-// Half a unit in the last place, with room for the second rounding of what was nearly a tie.
-double rounding(DType dtype) {
-  return dtype == DType::F16 ? 5.2e-4 : dtype == DType::BF16 ? 4.1e-3 : 0.0;
-}
-
-void expect_near(std::string_view what, const std::vector<double>& got, const Tensor& want, DType dtype,
-                 double error) {
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double w = want.get(static_cast<std::int64_t>(i));
-    ASSERT_NEAR(got[i], w, rounding(dtype) * std::abs(w) + error) << what << " at " << i;
-  }
 }
 
 template <class T>
@@ -253,11 +190,13 @@ TEST_F(BatchNorm, LargeMeanSmallSpread) {
     const Operand ones = param_of(DType::F32, channels, 1, 1, 0, stream),
                   zeros = param_of(DType::F32, channels, 1, 0, 0, stream),
                   mean = param_of(DType::F32, channels, 1, 0, 0, stream),
+                  moved = param_of(DType::F32, channels, 1, 0, 0, stream),
+                  moved_var = param_of(DType::F32, channels, 1, 0, 0, stream),
                   rstd = param_of(DType::F32, channels, 1, 0, 0, stream);
     const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(DType::F32, s), 16));
     cuda::batch_norm({.eps = 0}, s,
                      {x.data(), ones.data(), zeros.data(), zeros.data(), zeros.data(), nullptr, nullptr,
-                      y.data(), mean.data(), rstd.data(), zeros.data(), zeros.data()},
+                      y.data(), mean.data(), rstd.data(), moved.data(), moved_var.data()},
                      workspace.data(), stream);
     BatchNormAttrs attrs;
     attrs.eps = 0;
