@@ -139,7 +139,9 @@ TEST_F(Loss, InfinitiesAndNan) {
               cat("row ", r, " classes ", classes, " smoothing ", smoothing, " want ", w, " got ", g));
           EXPECT_EQ(std::isnan(g), std::isnan(w));
           EXPECT_EQ(std::isinf(g), std::isinf(w));
-          if (std::isfinite(w)) EXPECT_NEAR(g, w, 1e-5f * (1 + std::abs(w)));
+          if (std::isfinite(w)) {
+            EXPECT_NEAR(g, w, 1e-5f * (1 + std::abs(w)));
+          }
         }
       }
     }
