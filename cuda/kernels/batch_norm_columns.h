@@ -42,8 +42,8 @@ inline Columns cut(Columns g, int vector, std::int64_t blocks, std::int64_t shor
   const std::int64_t rows = (g.elements + g.width - 1) / g.width;
   const std::int64_t parts =
       std::clamp<std::int64_t>((blocks + groups - 1) / groups, 1, std::max<std::int64_t>(rows / shortest, 1));
-  g.share = (rows + parts - 1) / parts;
-  g.parts = static_cast<int>((rows + g.share - 1) / std::max<long long>(g.share, 1));
+  g.share = std::max<std::int64_t>((rows + parts - 1) / parts, 1);
+  g.parts = static_cast<int>(std::max<std::int64_t>((rows + g.share - 1) / g.share, 1));
   return g;
 }
 
