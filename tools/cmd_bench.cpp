@@ -100,6 +100,7 @@ int run_bench(const BenchArguments& a) {
        since(start) < a.seconds || static_cast<int>(ms.size()) < a.min_steps;) {
     const auto before = Clock::now();
     s.run();
+    s.wait();
     ms.push_back(since(before) * 1e3);
   }
   std::vector<double> sorted = ms;

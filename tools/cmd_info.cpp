@@ -57,13 +57,17 @@ int print_build(bool json) {
   j["cpu"] = t.name;
   j["threads"] = t.threads;
   j["memory_bytes"] = t.memory_bytes;
+  std::vector<std::pair<std::string, std::string>> gpu;
   std::string cuda = "available";
   try {
-    backend("cuda");
+    gpu = backend("cuda").facts();
+    Target::cuda(0);
   } catch (const Error& e) {
     cuda = e.what();
+    if (gpu.empty()) gpu = {{"cuda", cuda}};
   }
   j["backends"] = {{"cpu", "available"}, {"cuda", cuda}};
+  for (const auto& [name, text] : gpu) j["gpu"][name] = text;
   if (json) {
     std::printf("%s\n", j.dump(2).c_str());
     return 0;
@@ -71,7 +75,7 @@ int print_build(bool json) {
   std::printf("ingot %s, %s\n", INGOT_VERSION, j["compiler"].get<std::string>().c_str());
   std::printf("cpu     %s, memory %s\n", t.name.c_str(),
               human_bytes(static_cast<double>(t.memory_bytes)).c_str());
-  std::printf("cuda    %s\n", cuda.c_str());
+  for (const auto& [name, text] : gpu) std::printf("%-7s %s\n", name.c_str(), text.c_str());
   std::printf("models  `ingot info models`\nops     `ingot info ops`\n");
   return 0;
 }

@@ -35,17 +35,23 @@ CLI::Validator positive_number() {
 }
 
 void DeviceOptions::add_to(CLI::App& app) {
-  app.add_option("--device", device, "Where to run: cpu")->capture_default_str();
+  app.add_option("--device", device, "Where to run: cpu, cuda (the first GPU) or cuda:N")
+      ->capture_default_str();
   app.add_option("--threads", threads, "Threads; 0 uses every core this process may use")
       ->capture_default_str()
       ->check(at_least(0));
 }
 
 Target DeviceOptions::target() const {
-  if (device != "cpu") backend(device);  // throws, saying which backends there are
-  Target t = Target::cpu(threads);
-  t.backend = device;
-  return t;
+  if (device == "cpu") return Target::cpu(threads);
+  if (device == "cuda") return Target::cuda(0);
+  int number = 0;
+  const std::string prefix = "cuda:";
+  if (device.starts_with(prefix) && CLI::detail::lexical_cast(device.substr(prefix.size()), number))
+    return Target::cuda(number);
+  throw UsageError(cat("there is no device '", device,
+                       "'; --device expects cpu, cuda (the first GPU) or cuda:N, and `ingot info` shows what "
+                       "this machine has"));
 }
 
 void ModelArguments::add_to(CLI::App& app) {

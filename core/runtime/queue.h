@@ -39,12 +39,13 @@ class Queue {
   virtual void use_staging(void* /*memory*/, std::size_t /*bytes*/) {}
   // The inputs of the next run. Like copy_in(), and the bytes may travel while the run before still works.
   virtual void feed(void* device, const void* host, std::size_t bytes) { copy_in(device, host, bytes); }
-  // Before steps are issued one by one: makes the calling thread fit for it (thread count, current device).
+  // Around the binding and issuing of steps: makes the calling thread fit for it (thread count, current
+  // device), and gives back what the host program may miss. Calls do not nest.
   virtual void begin() {}
-  // Issues the parts of one run, which must be the same every time: a device that can record work calls them
-  // for the first runs only and then repeats what it recorded.
+  virtual void end() noexcept {}
+  // Between begin() and end(): issues the parts of one run, which must be the same every time. A device that
+  // can record work calls them for the first runs only and then repeats what it recorded.
   virtual void replay(std::span<const QueuePart> parts) {
-    begin();
     for (const QueuePart& part : parts) part.work();
   }
   // Returns when all copy_in() and feed() so far have read their bytes.

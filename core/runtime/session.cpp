@@ -78,6 +78,9 @@ struct Session::Impl {
     const std::size_t staging = program->input_bytes();
     queue->fill(inputs, std::byte{0}, program->region_bytes(Region::Staging));
     if (on_host()) return;
+    // The caller's allocator may hand out memory in the order of its stream; the copies of inputs have their
+    // own.
+    queue->wait();
     queue->use_staging(inputs + staging, staging);
     if (staging != 0) {
       host_inputs = backend().allocate_host(staging);
@@ -124,6 +127,7 @@ struct Session::Impl {
   }
 
   void bind_all() {
+    const Issuing issuing(*this);
     std::byte* const arena = static_cast<std::byte*>(memory[static_cast<std::size_t>(Region::Arena)].get());
     std::vector<void*> workspace(program->schedule().size(), nullptr);
     for (const Block& b : program->blocks())
@@ -216,8 +220,19 @@ struct Session::Impl {
     prepared = true;
   }
 
+  // The thread is fit for issuing steps while one of these lives.
+  class Issuing {
+   public:
+    explicit Issuing(const Impl& impl) : queue_(*impl.queue) { queue_.begin(); }
+    ~Issuing() { queue_.end(); }
+    Issuing(const Issuing&) = delete;
+    Issuing& operator=(const Issuing&) = delete;
+
+   private:
+    Queue& queue_;
+  };
+
   void begin() {
-    queue->begin();
     if (!on_host() && options.feed)
       queue->feed(memory[static_cast<std::size_t>(Region::Staging)].get(), host_inputs.get(),
                   program->input_bytes());
@@ -240,6 +255,7 @@ struct Session::Impl {
     if (guard.valid())
       for (const ValueId v : graph().inputs())
         if (!all_finite(v)) check_inputs();
+    const Issuing issuing(*this);
     begin();
     if (!on_host()) {
       // The whole run is one piece of work; what it did to the guarded output is seen afterwards.
@@ -279,6 +295,7 @@ struct Session::Impl {
   }
 
   void run_debug(bool check) {
+    const Issuing issuing(*this);
     begin();
     if (check) check_sources();
     for (std::size_t i = 0; i < schedule.size(); ++i) {
@@ -471,6 +488,7 @@ std::vector<StepTiming> Session::run_timed() {
   using Clock = std::chrono::steady_clock;
   std::vector<StepTiming> out;
   out.reserve(impl_->schedule.size());
+  const Impl::Issuing issuing(*impl_);
   impl_->begin();
   auto before = Clock::now();
   for (auto& b : impl_->schedule) {

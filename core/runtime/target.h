@@ -17,6 +17,8 @@ struct Target {
   int sm = 0;                    // of a GPU: 90 for compute capability 9.0
   std::size_t memory_bytes = 0;  // 0: unknown
   bool deterministic = true;
+  // f32 products and convolutions may round their operands to TF32 (10 bits of mantissa) for tensor cores.
+  bool allow_tf32 = false;
 
   // threads = 0: one per core this process may use.
   static Target cpu(int threads = 0);

@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include "core/base/error.h"
-#include "cuda/base/device_info.h"
 #include "cuda/base/memory.h"
 
 namespace ingot::cuda {
@@ -62,13 +61,15 @@ void CudaQueue::feed(void* device, const void* host, std::size_t bytes) {
   next_slot_ = (next_slot_ + 1) % slots_.size();
 }
 
-// The thread keeps this device: steps are issued by their owner from here on.
 void CudaQueue::begin() {
-  if (current_device() != device_) set_device(device_);
+  issuing_.emplace(device_);
+}
+
+void CudaQueue::end() noexcept {
+  issuing_.reset();
 }
 
 void CudaQueue::replay(std::span<const QueuePart> parts) {
-  const DeviceScope scope(device_);
   // The first run loads kernels and sets their limits, which is slow and in part not allowed in a capture.
   if (!ran_) {
     for (const QueuePart& part : parts) part.work();

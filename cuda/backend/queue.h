@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "core/runtime/queue.h"
+#include "cuda/base/device_info.h"
 #include "cuda/base/event.h"
 #include "cuda/base/graph.h"
 #include "cuda/base/stream.h"
@@ -45,6 +46,7 @@ class CudaQueue final : public Queue {
   void use_staging(void* memory, std::size_t bytes) override;
   void feed(void* device, const void* host, std::size_t bytes) override;
   void begin() override;
+  void end() noexcept override;
   void replay(std::span<const QueuePart> parts) override;
   void wait_for_copies() override;
   void wait() override;
@@ -60,6 +62,7 @@ class CudaQueue final : public Queue {
   void record(std::span<const QueuePart> parts);
 
   int device_;
+  std::optional<DeviceScope> issuing_;  // between begin() and end()
   Stream compute_, copies_;
   std::array<Slot, kSlots> slots_;
   std::size_t slot_bytes_ = 0;

@@ -4,14 +4,29 @@
 //
 //   NvrtcCompiler compiler;
 //   std::string image = compiler.compile(kernel, 90);
+//   std::vector<CompiledKernel> many = compiler.compile_all(jobs);      // in parallel
 #pragma once
 
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "cuda/jit/kernel_cache.h"
 #include "cuda/jit/kernel_source.h"
 
 namespace ingot::cuda {
+
+struct KernelJob {
+  const KernelSource* kernel = nullptr;
+  int arch = 0;
+};
+struct CompiledKernel {
+  std::string image;
+  std::exception_ptr error;  // or null
+};
 
 class KernelCompiler {
  public:
@@ -19,7 +34,13 @@ class KernelCompiler {
   // For a device of architecture `arch` (90 is sm_90). Called from several threads at once. Throws Error with
   // the compiler's log when it refuses the text, DeviceError when there is no compiler.
   virtual std::string compile(const KernelSource& kernel, int arch) = 0;
+  // One result per job; a text that is refused is an error of its own job. The default calls compile() on as
+  // many threads as the machine has cores.
+  virtual std::vector<CompiledKernel> compile_all(std::span<const KernelJob> jobs);
 };
+
+// Calls work(0) to work(count - 1) on up to one thread per core. `work` does not throw.
+void on_all_cores(std::size_t count, const std::function<void(std::size_t)>& work);
 
 // NVRTC, which is loaded when the first kernel is compiled that the cache does not have. Machine code where
 // NVRTC knows the architecture; for a GPU newer than NVRTC, PTX of the newest architecture below it, which

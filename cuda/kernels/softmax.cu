@@ -13,7 +13,9 @@
 #include "core/base/error.h"
 #include "cuda/base/kernel.h"
 #include "cuda/base/launch.h"
+#include "cuda/kernels/block_reduce.h"
 #include "cuda/kernels/convert.h"
+#include "cuda/kernels/running_softmax.h"
 
 // Not an unnamed namespace: its kernels would have no names in what the simulator and profilers report.
 namespace ingot::cuda::softmax_kernels {
@@ -24,24 +26,6 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kMaxInRegisters = 1024;
 
-// Running maximum and sum of exp(x - maximum).
-struct Running {
-  float most = -INFINITY, sum = 0.0f;
-};
-__device__ inline float rescale(float from, float to) {
-  return from == to ? 1.0f : expf(from - to);
-}
-__device__ inline Running add(Running r, float x) {
-  const float most = x > r.most ? x : r.most;
-  return {most, r.sum * rescale(r.most, most) + expf(x - most)};
-}
-// One that has seen nothing counts as nothing, even against a row of minus infinities.
-__device__ inline Running join(Running a, Running b) {
-  const float most = a.most > b.most ? a.most : b.most;
-  const float left = a.sum == 0.0f ? 0.0f : a.sum * rescale(a.most, most);
-  const float right = b.sum == 0.0f ? 0.0f : b.sum * rescale(b.most, most);
-  return {most, left + right};
-}
 // How a row's elements follow from its maximum and sum.
 struct Apply {
   float most, scale;  // scale: 1 / sum, or log(sum)
@@ -133,40 +117,21 @@ __global__ void warp_rows_grad_kernel(const T* dy, const T* y, T* dx, long long 
 
 // ---- A block a row --------------------------------------------------------------------------------------
 
-// combine(a, b) over the block; every thread gets the result. `slots` holds kWarps + 1 of them.
-template <class S, class Combine, class Shuffle>
-__device__ inline S block_reduce(S value, S* slots, Combine combine, Shuffle shuffled) {
-  const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
-  for (int step = kWarpSize / 2; step > 0; step /= 2) value = combine(value, shuffled(value, step));
-  if (thread % kWarpSize == 0) slots[thread / kWarpSize] = value;
-  __syncthreads();
-  if (thread == 0) {
-    S all = slots[0];
-    for (int w = 1; w < kWarps; ++w) all = combine(all, slots[w]);
-    slots[kWarps] = all;
-  }
-  __syncthreads();
-  return slots[kWarps];
-}
-
 template <class T, int V>
 __global__ void block_rows_kernel(const T* x, T* y, int length, bool log) {
   GPU_SHARED(slots, Running, [kWarps + 1]);
   const T* const from = x + static_cast<long long>(blockIdx.x) * length;
   T* const to = y + static_cast<long long>(blockIdx.x) * length;
-  Running own;
+  Running own = nothing();
   for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
     float v[V];
     load_some<V>(from + at, v);
 #pragma unroll
     for (int k = 0; k < V; ++k) own = add(own, v[k]);
   }
-  const Running all = block_reduce(
+  const Running all = block_reduce<kThreads>(
       own, &slots[0], [](Running a, Running b) { return join(a, b); },
-      [](Running r, int step) {
-        return Running{shuffle_xor(r.most, step), shuffle_xor(r.sum, step)};
-      });
+      [](Running r, int step) { return shuffled(r, step); });
   const Apply apply = apply_of(all, log);
   for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
     float v[V];
@@ -189,9 +154,7 @@ __global__ void block_rows_grad_kernel(const T* dy, const T* y, T* dx, int lengt
 #pragma unroll
     for (int k = 0; k < V; ++k) own += grad_term(g[k], v[k], log);
   }
-  const float sum = block_reduce(
-      own, &slots[0], [](float a, float b) { return a + b; },
-      [](float a, int step) { return shuffle_xor(a, step); });
+  const float sum = block_sum<kThreads>(own, &slots[0]);
   for (int at = static_cast<int>(threadIdx.x) * V; at < length; at += kThreads * V) {
     float g[V], v[V];
     load_some<V>(dy + start + at, g);
@@ -209,7 +172,7 @@ __global__ void thread_rows_kernel(const T* x, T* y, long long rows, int length,
   const long long row = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (row >= rows) return;
   const long long start = row / inner * length * inner + row % inner;
-  Running r;
+  Running r = nothing();
   for (int i = 0; i < length; ++i) r = add(r, widen(x[start + i * inner]));
   const Apply apply = apply_of(r, log);
   for (int i = 0; i < length; ++i) y[start + i * inner] = narrow<T>(apply(widen(x[start + i * inner])));

@@ -1,24 +1,18 @@
 // Scalar functions, casts and fused tapes: one generated kernel each (cuda/jit/elementwise_source.h), for
 // every dtype, broadcast and layout that a tape serves.
-#include "core/ops/elementwise.h"
-
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <optional>
 
-#include "core/ir/walk.h"
 #include "cuda/jit/elementwise_source.h"
+#include "cuda/jit/node_source.h"
 #include "cuda/ops/generated_kernel.h"
 #include "cuda/ops/launch_step.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-struct Tape {
-  ScalarExpr expr;
-  std::vector<TensorType> inputs, outputs;
-};
 
 constexpr int kAligned = 16;  // what the memory plan gives, and the widest access needs
 
@@ -46,7 +40,7 @@ class BoundElementwise final : public BoundStep {
 // The addresses decide how wide accesses may be, so the text is final when the step is bound.
 class ElementwiseStep final : public Step {
  public:
-  ElementwiseStep(Tape tape, KernelSource source) : tape_(std::move(tape)), source_(std::move(source)) {}
+  ElementwiseStep(NodeTape tape, KernelSource source) : tape_(std::move(tape)), source_(std::move(source)) {}
 
   std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
     const Stream& stream = stream_of(*this, b);
@@ -67,7 +61,7 @@ class ElementwiseStep final : public Step {
   }
 
  private:
-  const Tape tape_;
+  const NodeTape tape_;
   const KernelSource source_;  // for aligned addresses
 };
 
@@ -85,40 +79,25 @@ std::vector<std::array<int, 2>> safe_pairs(const Problem& p, const KernelSource&
   return safe;
 }
 
-std::unique_ptr<Step> lower_tape(const Problem& p, ScalarExpr expr) {
-  Tape tape{std::move(expr), {}, {}};
-  for (const ValueId v : p.node.inputs) tape.inputs.push_back(p.graph.type(v));
-  for (const ValueId v : p.node.outputs) tape.outputs.push_back(p.graph.type(v));
-  if (!elementwise_accepts(tape.inputs, tape.outputs)) return nullptr;
-  KernelSource source = elementwise_source(tape.expr, tape.inputs, tape.outputs);
+std::unique_ptr<Step> lower_tape(const Problem& p) {
+  std::optional<NodeTape> tape = node_tape(p.graph, p.node);
+  if (!tape) return nullptr;
+  KernelSource source = elementwise_source(tape->expr, tape->inputs, tape->outputs);
   std::string name = "generated:" + source.name;
   auto in_place = safe_pairs(p, source);
-  auto step = std::make_unique<ElementwiseStep>(std::move(tape), std::move(source));
+  auto step = std::make_unique<ElementwiseStep>(*std::move(tape), std::move(source));
   step->kernel = std::move(name);
   step->in_place = std::move(in_place);
   return step;
-}
-
-std::unique_ptr<Step> lower_scalar(const Problem& p) {
-  const ScalarOp op = find_scalar_op(p.node.op);
-  ScalarExpr e;
-  std::vector<ScalarExpr::Reg> args;
-  for (int i = 0; i < p.num_inputs(); ++i) args.push_back(e.add_input(p.in(i).dtype));
-  e.add_output(op == ScalarOp::Cast ? e.emit_cast(0, p.out().dtype) : e.emit(op, args));
-  return lower_tape(p, std::move(e));
-}
-
-std::unique_ptr<Step> lower_fused(const Problem& p) {
-  return lower_tape(p, p.attrs<FusedAttrs>().expr);
 }
 
 }  // namespace
 
 void add_elementwise(LoweringTable& table) {
   for (const ScalarOpInfo& row : scalar_op_table())
-    table.add(row.name, {.lower = lower_scalar, .layouts = elementwise_layouts});
-  table.add("cast", {.lower = lower_scalar, .layouts = elementwise_layouts});
-  table.add("fused", {.lower = lower_fused, .layouts = elementwise_layouts});
+    table.add(row.name, {.lower = lower_tape, .layouts = elementwise_layouts});
+  table.add("cast", {.lower = lower_tape, .layouts = elementwise_layouts});
+  table.add("fused", {.lower = lower_tape, .layouts = elementwise_layouts});
 }
 
 }  // namespace ingot::cuda

@@ -1,10 +1,8 @@
 #include "cuda/ops/generated_kernel.h"
 
-#include <algorithm>
 #include <exception>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -38,12 +36,17 @@ class GeneratedKernels {
   void load(GeneratedKernel& kernel) {
     const std::lock_guard lock(mutex_);
     if (kernel.loaded_) return;
-    if (kernel.image_.empty()) compile_pending(kernel);
+    if (kernel.image_.empty()) compile_pending(&kernel);
     kernel.module_ = Module(kernel.source_.name, kernel.image_);
     kernel.kernel_ = kernel.module_.kernel(kernel.source_.name);
     kernel.image_ = {};
     ++stats_.loaded;
     kernel.loaded_ = true;
+  }
+
+  void compile() {
+    const std::lock_guard lock(mutex_);
+    compile_pending(nullptr);
   }
 
   void use(std::unique_ptr<KernelCompiler> compiler) {
@@ -61,33 +64,20 @@ class GeneratedKernels {
 
   // All that wait. A text that is refused stays waiting, and is an error only of the kernel that needs it
   // now.
-  void compile_pending(const GeneratedKernel& wanted) {
-    std::vector<std::exception_ptr> errors(pending_.size());
-    std::atomic<std::size_t> next = 0;
-    const auto work = [&] {
-      for (std::size_t i = next++; i < pending_.size(); i = next++) {
-        try {
-          pending_[i]->image_ = compiler_->compile(pending_[i]->source_, pending_[i]->arch_);
-        } catch (...) {
-          errors[i] = std::current_exception();
-        }
-      }
-    };
-    {
-      std::vector<std::jthread> helpers;
-      const std::size_t most = std::max(std::thread::hardware_concurrency(), 1u);
-      while (helpers.size() + 1 < std::min(most, pending_.size())) helpers.emplace_back(work);
-      work();
-    }
+  void compile_pending(const GeneratedKernel* wanted) {
+    std::vector<KernelJob> jobs;
+    for (const auto& k : pending_) jobs.push_back({&k->source_, k->arch_});
+    std::vector<CompiledKernel> results = compiler_->compile_all(jobs);
     std::exception_ptr error;
     std::vector<std::shared_ptr<GeneratedKernel>> refused;
     for (std::size_t i = 0; i < pending_.size(); ++i) {
-      if (errors[i] == nullptr) {
+      pending_[i]->image_ = std::move(results[i].image);
+      if (results[i].error == nullptr) {
         ++stats_.compiled;
         continue;
       }
       refused.push_back(pending_[i]);
-      if (pending_[i].get() == &wanted) error = errors[i];
+      if (pending_[i].get() == wanted) error = results[i].error;
     }
     pending_ = std::move(refused);
     if (error != nullptr) std::rethrow_exception(error);
@@ -110,6 +100,10 @@ void GeneratedKernel::launch(std::span<void* const> arguments, const Stream& str
 
 std::shared_ptr<GeneratedKernel> generated_kernel(KernelSource source) {
   return GeneratedKernels::instance().get(std::move(source));
+}
+
+void compile_generated_kernels() {
+  GeneratedKernels::instance().compile();
 }
 
 void use_kernel_compiler(std::unique_ptr<KernelCompiler> compiler) {

@@ -48,6 +48,9 @@ class GeneratedKernel {
 // nothing.
 std::shared_ptr<GeneratedKernel> generated_kernel(KernelSource source);
 
+// Compiles now what was asked for and is not compiled. A text that is refused is an error of its first launch.
+void compile_generated_kernels();
+
 // Replaces NVRTC, in tests on the simulated device. Kernels that were compiled before stay.
 void use_kernel_compiler(std::unique_ptr<KernelCompiler> compiler);
 

@@ -41,8 +41,8 @@ const std::vector<std::pair<std::string, std::set<std::string>>> kLibraries = {
     {"omp.h", {"cpu", "core/runtime", "data", "train", "tools"}},
     {"CLI/", {"tools"}},
     {"zlib.h", {"data", "io"}},
-    {"cu", {"cuda"}},  // cuda*.h, cudnn*.h, cub/, curand*.h
-    {"nv", {"cuda"}},  // nvrtc.h, nvtx3/
+    {"cu", {"cuda", "examples"}},  // cuda*.h, cudnn*.h, cub/, curand*.h; examples of embedding
+    {"nv", {"cuda"}},              // nvrtc.h, nvtx3/
     {"nccl", {"cuda"}},
     {"thrust/", {"cuda"}},
     {"dlfcn.h", {"cuda"}},  // libraries that are looked for when the program runs

@@ -9,6 +9,7 @@
 #include "cuda/jit/tape_text.h"
 #include "cuda/ops/generated_kernel.h"
 #include "cuda/ops/table.h"
+#include "tests/cuda_sim/device_node.h"
 #include "tests/cuda_sim/sim_test.h"
 #include "tests/support/cuda_sim/gxx_compiler.h"
 #include "tests/support/messages.h"
@@ -18,12 +19,6 @@ namespace {
 
 using cuda::DeviceBuffer;
 using cuda::Stream;
-
-Target cuda_target() {
-  Target t;
-  t.backend = "cuda";
-  return t;
-}
 
 // Counts how many threads compile at once, and refuses texts that hold `refused`.
 class WatchedCompiler final : public cuda::KernelCompiler {

@@ -34,6 +34,13 @@ class GeneratedKernels : public SimTest {
  protected:
   // What the kernel `k` makes of the operands of `run`, each in memory of its own.
   static std::vector<Tensor> on_device(const KernelRun& run, const KernelSource& k) {
+    Module module;
+    if (k.blocks > 0) module = Module(k.name, compiler().compile(k, 90));
+    return launched(run, k, module);
+  }
+  static std::vector<Tensor> on_device(const KernelRun& run) { return on_device(run, run.source()); }
+
+  static std::vector<Tensor> launched(const KernelRun& run, const KernelSource& k, const Module& module) {
     const Stream stream;
     std::vector<DeviceBuffer> memory;
     std::vector<void*> pointers;
@@ -57,7 +64,6 @@ class GeneratedKernels : public SimTest {
         pointers.push_back(pointers[static_cast<std::size_t>(operand)]);
     }
     if (k.blocks > 0) {
-      const Module module(k.name, compiler().compile(k, 90));
       std::vector<void*> arguments;
       for (void*& p : pointers) arguments.push_back(&p);
       cuda::launch(module.kernel(k.name), dim3(static_cast<unsigned>(k.blocks)),
@@ -72,7 +78,6 @@ class GeneratedKernels : public SimTest {
     stream.synchronize();
     return results;
   }
-  static std::vector<Tensor> on_device(const KernelRun& run) { return on_device(run, run.source()); }
 };
 
 // (a + b) * c, and which is larger.
@@ -160,6 +165,31 @@ TEST_F(GeneratedKernels, CompiledOnceForOneText) {
   RecordProperty("milliseconds", static_cast<int>(1e3 * own.stats().seconds));
 }
 
+TEST_F(GeneratedKernels, SeveralInOneRunOfTheCompiler) {
+  std::vector<KernelSource> kernels;
+  for (int i = 0; i < 5; ++i) kernels.push_back(doubled(64 + i % 4).source());  // one name, four texts
+  std::vector<cuda::KernelJob> jobs;
+  for (const KernelSource& k : kernels) jobs.push_back({&k, 90});
+  sim::GxxCompiler own(kChecksAccesses);
+  const auto made = own.compile_all(jobs);
+  EXPECT_EQ(own.stats().runs, 1);
+  EXPECT_EQ(own.stats().compiled, 4);
+  EXPECT_EQ(made[4].image, made[0].image);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Module module("ew_add", made[i].image);
+    const KernelRun run = doubled(64 + static_cast<std::int64_t>(i));
+    expect_same(launched(run, kernels[i], module), run.cpu(), cat(i));
+  }
+  // One that is refused leaves the others alone.
+  kernels[2].text += "undeclared = 1;\n";
+  sim::GxxCompiler other(kChecksAccesses);
+  const auto again = other.compile_all(jobs);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(again[i].error != nullptr, i == 2) << i;
+  EXPECT_EQ(other.stats().compiled, 3);
+  const Module module("ew_add", again[3].image);
+  expect_same(launched(doubled(67), kernels[3], module), doubled(67).cpu(), "beside one that is refused");
+}
+
 TEST_F(GeneratedKernels, ACompilersRefusalShowsItsLogAndTheText) {
   KernelSource k = doubled(64).source();
   k.text += "undeclared = 1;\n";
@@ -168,21 +198,21 @@ TEST_F(GeneratedKernels, ACompilersRefusalShowsItsLogAndTheText) {
 }
 
 TEST_F(GeneratedKernels, AModuleOwnsItsCode) {
-  const std::size_t before = sim::loaded_images();
+  const std::size_t before = sim::loaded_libraries();
   const KernelSource k = doubled(64).source();
   const std::string image = compiler().compile(k, 90);
   {
     Module a(k.name, image), b(k.name, image);
-    EXPECT_EQ(sim::loaded_images(), before + 2);
+    EXPECT_EQ(sim::loaded_libraries(), before + 2);
     EXPECT_NE(a.kernel(k.name).handle, b.kernel(k.name).handle);
     b = std::move(a);
-    EXPECT_EQ(sim::loaded_images(), before + 1);
+    EXPECT_EQ(sim::loaded_libraries(), before + 1);
     EXPECT_EQ(b.kernel(k.name).name, k.name);
     // A loaded module is not part of the machine, as kernels compiled ahead are not.
     sim::reset();
     EXPECT_NE(b.kernel(k.name).handle, nullptr);
   }
-  EXPECT_EQ(sim::loaded_images(), before);
+  EXPECT_EQ(sim::loaded_libraries(), before);
 }
 
 TEST_F(GeneratedKernels, WhatIsNoImageIsRefused) {

@@ -1,40 +1,103 @@
-// Every OpCase (tests/support/op_case.h) whose op has a CUDA lowering, on the simulated device, against the
-// op's reference: the operands as they are, and images channels-last, together and one at a time.
+// Every OpCase (tests/support/op_case.h) on the simulated device, in f32, f16 and bf16: the op and each node
+// of its gradient, by the lowering that the CUDA backend has, against the reference. Images also lie
+// channels-last, together and one at a time. Results also take the memory of operands where the lowering
+// allows it.
+//
+// A case whose op has no lowering, or that every candidate declines, is skipped by name.
 #include <cmath>
-#include <memory>
+#include <filesystem>
+#include <map>
+#include <set>
 
-#include "core/op/builder.h"
-#include "core/op/reference.h"
+#include "core/base/error.h"
+#include "core/base/hash.h"
+#include "core/op/registry.h"
+#include "cuda/ops/generated_kernel.h"
 #include "cuda/ops/table.h"
+#include "tests/cuda_sim/device_node.h"
+#include "tests/cuda_sim/kernel_names.h"
 #include "tests/cuda_sim/sim_test.h"
-#include "tests/support/op_case.h"
+#include "tests/cuda_sim/typed_case.h"
 
-namespace ingot {
+namespace ingot::test {
 
-namespace test {
-void PrintTo(const OpCase& c, std::ostream* out) {
-  *out << c.op << "." << c.name;
+// What the cases of this process have shown so far.
+struct Seen {
+  std::size_t cases = 0;
+  std::set<std::string> kernels;
+  std::map<std::string, std::set<std::string>> declined;  // op -> operand types
+};
+Seen& seen() {
+  static Seen s;
+  return s;
 }
-}  // namespace test
+
+struct CaseIn {
+  OpCase c;
+  DType dtype;
+};
+void PrintTo(const CaseIn& p, std::ostream* out) {
+  *out << p.c.op << "." << p.c.name << " in " << name(p.dtype);
+}
+
+std::vector<CaseIn> all_cases() {
+  std::vector<CaseIn> all;
+  for (const OpCase& c : op_cases())
+    if (op(c.op).reference != nullptr)
+      for (const DType d : {DType::F32, DType::F16, DType::BF16}) all.push_back({c, d});
+  return all;
+}
 
 namespace {
 
-using test::OpCase;
-
-class Lowerings : public SimTest, public testing::WithParamInterface<OpCase> {
- protected:
-  // At least a byte, so that empty operands have an address.
-  static cuda::DeviceBuffer upload(const void* from, std::size_t bytes, const cuda::Stream& stream) {
-    cuda::DeviceBuffer buffer(std::max<std::size_t>(bytes, 1));
-    if (from != nullptr) cuda::copy_to_device(buffer.data(), from, bytes, stream);
-    return buffer;
+// The graph with operands of its first node channels-last where they are images: all, and each alone.
+std::vector<Graph> image_layouts(const Graph& plain) {
+  std::vector<Graph> graphs;
+  const std::size_t count = plain.node({0}).inputs.size();
+  for (std::size_t only = 0; only <= count; ++only) {
+    Graph g = plain;
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      TensorType& type = g.value(g.node({0}).inputs[i]).type;
+      if (type.shape.rank() != 4 || (only < count && only != i)) continue;
+      type.layout = Layout::channels_last(4);
+      any = true;
+    }
+    if (any) graphs.push_back(std::move(g));
   }
-  static Tensor download(const cuda::DeviceBuffer& buffer, const TensorType& type,
-                         const cuda::Stream& stream) {
-    Tensor t(type);
-    cuda::copy_to_host(t.raw(), buffer.data(), t.bytes(), stream);
-    stream.synchronize();
-    return t;
+  return graphs;
+}
+
+// Thousands of generated kernels are compiled much faster together than one by one: when all cases run, their
+// kernels are compiled beforehand.
+class CompileTogether final : public testing::Environment {
+  void SetUp() override {
+    if (testing::UnitTest::GetInstance()->test_to_run_count() < static_cast<int>(all_cases().size())) return;
+    for (const auto& [c, dtype] : all_cases())
+      for (const bool mixed : {false, true}) {
+        if (mixed && dtype == DType::F32) continue;
+        const auto t = typed_case(c, dtype, mixed);
+        if (!t) continue;
+        for (std::uint32_t n = 0; n < t->graph.nodes().size(); ++n) expect_on_device(t->graph, {n});
+        for (const Graph& g : image_layouts(t->graph)) expect_on_device(g, {0});
+      }
+    cuda::compile_generated_kernels();
+  }
+};
+[[maybe_unused]] const auto* const compile_together = testing::AddGlobalTestEnvironment(new CompileTogether);
+
+class Lowerings : public SimTest, public testing::WithParamInterface<CaseIn> {
+ protected:
+  void SetUp() override {
+    Hasher seed;
+    seed.add(std::string_view(GetParam().c.name));
+    seed.add(static_cast<std::uint64_t>(GetParam().dtype));
+    sim::reset({.seed = seed.value()});  // another order of threads for each case
+  }
+  void TearDown() override {
+    ++seen().cases;
+    for (std::string& k : sim::kernels_run()) seen().kernels.insert(std::move(k));
+    SimTest::TearDown();
   }
 
   // |a - b| <= tolerance * (1 + |b|); NaN equals NaN.
@@ -43,110 +106,125 @@ class Lowerings : public SimTest, public testing::WithParamInterface<OpCase> {
     if (std::isinf(a) || std::isinf(b)) return a == b;
     return std::abs(a - b) <= tolerance * (1.0 + std::abs(b));
   }
-  static void expect_close(const OpCase& c, int output, const Tensor& got, const Tensor& want,
-                           double tolerance, const std::string& what) {
+  // A 16-bit result may be one unit in the last place off: the f32 values before the one rounding differ by a
+  // little. The same rounding keeps infinities: what is just below the largest number may round up.
+  static void expect_close(const Tensor& got, const Tensor& want, int result, double tolerance,
+                           const Unspecified& unspecified, const std::string& what) {
     ASSERT_EQ(to_string(got.shape()), to_string(want.shape())) << what;
+    ASSERT_EQ(got.dtype(), want.dtype()) << what;
+    tolerance += 2 * rounding(want.dtype());
     int shown = 0;
     for (std::int64_t i = 0; i < want.numel() && shown < 4; ++i) {
-      if (c.unspecified && c.unspecified(output, i)) continue;
+      if (unspecified && unspecified(result, i)) continue;
       if (close(got.get(i), want.get(i), tolerance)) continue;
       ++shown;
-      ADD_FAILURE() << what << ": output " << output << ", element " << i << " is " << got.get(i)
+      ADD_FAILURE() << what << ": result " << result << ", element " << i << " is " << got.get(i)
                     << ", expected " << want.get(i);
     }
   }
 
-  // Operands lie as `g` says; the table may ask for other layouts. A problem that every candidate declines
-  // (an integer type, say) is skipped by name.
-  static void check(const OpCase& c, Graph g, const std::vector<Tensor>& inputs,
-                    const std::vector<Tensor>& want) {
-    Target target;
-    target.backend = "cuda";
-    const NodeId id{0};
-    const auto layouts = first_layouts(cuda::lowerings(), {g, g.node(id), target},
-                                       std::vector<bool>(g.node(id).inputs.size(), false));
-    const std::vector<ValueId> in = g.node(id).inputs, out = g.node(id).outputs;
-    ASSERT_EQ(layouts.inputs.size(), in.size());
-    ASSERT_EQ(layouts.outputs.size(), out.size());
-    std::string what = "cuda";
-    for (std::size_t i = 0; i < in.size(); ++i) {
-      g.value(in[i]).type.layout = layouts.inputs[i];
-      what += cat(" ", to_string(g.type(in[i])));
+  // False when every candidate declines.
+  static bool check(const Graph& g, NodeId id, const std::vector<Tensor>& operands,
+                    const std::vector<Tensor>& want, double tolerance, const Unspecified& unspecified) {
+    const auto done = run_on_device(g, id, operands, unspecified);
+    std::vector<std::string> types;
+    for (const ValueId v : g.node(id).inputs) types.push_back(to_string(g.type(v)));
+    const std::string what = cat(g.node(id).op, "(", join(types), ")");
+    if (!done) {
+      seen().declined[g.node(id).op].insert(what);
+      return false;
     }
-    for (std::size_t k = 0; k < out.size(); ++k) g.value(out[k]).type.layout = layouts.outputs[k];
-    const auto step = first_step(cuda::lowerings(), {g, g.node(id), target});
-    if (step == nullptr) GTEST_SKIP() << "declined: " << what;
-    what += cat(" by ", step->kernel);
+    for (std::size_t k = 0; k < want.size(); ++k)
+      expect_close(done->results[k], want[k], static_cast<int>(k), tolerance, unspecified,
+                   cat(what, " by ", done->kernel));
+    return true;
+  }
 
-    const cuda::Stream stream;
-    std::vector<cuda::DeviceBuffer> operands, results;
-    std::vector<void*> read, written;
-    for (std::size_t i = 0; i < in.size(); ++i) {
-      const Tensor host = inputs[i].to(layouts.inputs[i]);
-      operands.push_back(upload(host.raw(), host.bytes(), stream));
-      read.push_back(operands.back().data());
+  // All nodes, each on what the reference made of those before it. Gives those that did not run.
+  static std::set<std::string> check_all(const OpCase& c, const TypedCase& t) {
+    std::set<std::string> skipped;
+    std::map<ValueId, Tensor> values;
+    const std::vector<ValueId> inputs = t.graph.inputs();
+    for (std::size_t i = 0; i < inputs.size(); ++i) values[inputs[i]] = t.inputs[i];
+    for (std::uint32_t n = 0; n < t.graph.nodes().size(); ++n) {
+      const Node& node = t.graph.node({n});
+      std::vector<Tensor> operands;
+      for (const ValueId v : node.inputs) operands.push_back(values.at(v));
+      const auto want = rounded_reference(t.graph, node, operands);
+      for (std::size_t k = 0; k < want.size(); ++k) values[node.outputs[k]] = want[k];
+      const bool own = n == 0;
+      const double tolerance = own ? c.tolerance : std::max(c.tolerance, 1e-5);
+      if (!check(t.graph, {n}, operands, want, tolerance, own ? c.unspecified : Unspecified{}))
+        skipped.insert(node.op);
+      if (own) check_layouts(c, t.graph, operands, want);
     }
-    for (const ValueId v : out) {
-      results.push_back(upload(nullptr, g.type(v).bytes(), stream));
-      written.push_back(results.back().data());
+    return skipped;
+  }
+
+  static void check_layouts(const OpCase& c, const Graph& plain, const std::vector<Tensor>& operands,
+                            const std::vector<Tensor>& want) {
+    for (const Graph& g : image_layouts(plain)) {
+      std::vector<Tensor> placed;
+      for (std::size_t i = 0; i < operands.size(); ++i)
+        placed.push_back(operands[i].to(g.type(g.node({0}).inputs[i]).layout));
+      check(g, {0}, placed, want, c.tolerance, c.unspecified);
     }
-    if (step->is_view) written[0] = read[0];
-    const cuda::DeviceBuffer workspace = upload(nullptr, step->workspace_bytes, stream);
-    const auto bound = step->bind({read, written, workspace.data(), const_cast<cuda::Stream*>(&stream)});
-    bound->run();
-    for (std::size_t k = 0; k < out.size(); ++k)
-      expect_close(c, static_cast<int>(k),
-                   download(step->is_view && k == 0 ? operands[0] : results[k], g.type(out[k]), stream),
-                   want[k], c.tolerance, what);
-    for (std::size_t i = 0; i < in.size(); ++i)
-      expect_close({}, static_cast<int>(i), download(operands[i], g.type(in[i]), stream), inputs[i], 0.0,
-                   what + " changed its operand");
   }
 };
 
-Graph one_node(const OpCase& c) {
-  Graph g;
-  std::vector<Value> in;
-  for (std::size_t i = 0; i < c.inputs.size(); ++i) in.push_back(input(g, cat("x", i), c.inputs[i].type));
-  if (in.empty())
-    apply0(g, c.op, c.attrs);
-  else
-    apply(c.op, in, c.attrs);
-  return g;
-}
-
 TEST_P(Lowerings, EqualTheReference) {
-  const OpCase& c = GetParam();
-  const OpDef& def = op(c.op);
-  ASSERT_NE(def.reference, nullptr);
-  const std::vector<Tensor> inputs = test::make_inputs(c);
-  const std::vector<Tensor> want = run_reference(def, c.attrs.empty() ? def.attrs : c.attrs, inputs);
-  const Graph plain = one_node(c);
-  check(c, plain, inputs, want);
-  for (std::size_t only = 0; only <= c.inputs.size(); ++only) {
-    Graph g = plain;
-    bool any = false;
-    for (std::size_t i = 0; i < c.inputs.size(); ++i) {
-      TensorType& t = g.value(g.node(NodeId{0}).inputs[i]).type;
-      if (t.shape.rank() != 4 || (only < c.inputs.size() && only != i)) continue;
-      t.layout = Layout::channels_last(4);
-      any = true;
-    }
-    if (any) check(c, std::move(g), inputs, want);
+  const auto& [c, dtype] = GetParam();
+  std::set<std::string> skipped;
+  bool any = false;
+  for (const bool mixed : {false, true}) {
+    if (mixed && dtype == DType::F32) continue;
+    const auto t = typed_case(c, dtype, mixed);
+    if (!t) continue;
+    any = true;
+    skipped.merge(check_all(c, *t));
   }
+  if (!any) GTEST_SKIP() << c.op << " takes no " << name(dtype);
+  if (!skipped.empty())
+    GTEST_SKIP() << "no lowering served: " << join(std::vector(skipped.begin(), skipped.end()));
 }
 
-std::vector<OpCase> served_cases() {
-  std::vector<OpCase> cases;
-  for (const OpCase& c : test::op_cases())
-    if (cuda::lowerings().find(c.op) != nullptr && op(c.op).reference != nullptr) cases.push_back(c);
-  return cases;
+std::string case_name(const testing::TestParamInfo<CaseIn>& info) {
+  return cat(info.param.c.op, "_", info.param.c.name, "_", name(info.param.dtype));
+}
+INSTANTIATE_TEST_SUITE_P(All, Lowerings, testing::ValuesIn(all_cases()), case_name);
+
+// Runs behind all cases, because its suite is defined behind theirs. What is missing is listed, and skips.
+class LoweringsCoverage : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    if (seen().cases < all_cases().size()) GTEST_SKIP() << "not all cases were run";
+  }
+};
+
+TEST_P(LoweringsCoverage, OpsWithoutALowering) {
+  std::vector<std::string> without;
+  for (const OpDef* def : Registry::instance().all())
+    if (cuda::lowerings().find(def->name) == nullptr) without.push_back(def->name);
+  if (!without.empty()) GTEST_SKIP() << without.size() << " ops have no CUDA lowering: " << join(without);
 }
 
-std::string case_name(const testing::TestParamInfo<OpCase>& info) {
-  return info.param.op + "_" + info.param.name;
+TEST_P(LoweringsCoverage, ProblemsThatAreDeclined) {
+  std::string list;
+  for (const auto& [op, problems] : seen().declined)
+    if (cuda::lowerings().find(op) != nullptr)
+      for (const std::string& p : problems) list += cat("\n  ", p);
+  if (!list.empty()) GTEST_SKIP() << "every candidate declines:" << list;
 }
-INSTANTIATE_TEST_SUITE_P(All, Lowerings, testing::ValuesIn(served_cases()), case_name);
+
+TEST_P(LoweringsCoverage, KernelsThatNoCaseRuns) {
+  std::vector<std::string> never;
+  for (const std::string& k : kernel_names(INGOT_SOURCE_DIR "/cuda/kernels"))
+    if (!seen().kernels.contains(k)) never.push_back(k);
+  if (!never.empty()) GTEST_SKIP() << never.size() << " kernels are run by no case: " << join(never);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LoweringsCoverage, testing::Values(0),
+                         [](const testing::TestParamInfo<int>&) { return std::string("all"); });
 
 }  // namespace
-}  // namespace ingot
+}  // namespace ingot::test

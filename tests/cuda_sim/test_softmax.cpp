@@ -120,6 +120,22 @@ TEST_F(Softmax, InfinitiesAndNan) {
   }
 }
 
+// A causal mask: numbers follow after minus infinities, in the elements of one thread too.
+TEST_F(Softmax, MinusInfinitiesFirst) {
+  for (const SoftmaxShape& s : {SoftmaxShape{1, 8, 1}, {1, 4096, 1}, {1, 9, 3}}) {
+    const Stream stream;
+    const auto length = static_cast<std::size_t>(s.length), inner = static_cast<std::size_t>(s.inner);
+    std::vector<float> x(length * inner, 0.0f);
+    for (std::size_t i = 0; i < length / 2; ++i) x[i * inner] = -INFINITY;
+    const DeviceBuffer buffer = to_device(x, stream);
+    cuda::softmax(SoftmaxKind::Plain, DType::F32, buffer.data(), buffer.data(), s, stream);
+    const auto y = to_host<float>(buffer, stream);
+    EXPECT_EQ(y[0], 0.0f);
+    EXPECT_NEAR(static_cast<double>(y[(length - 1) * inner]), 1.0 / static_cast<double>(length - length / 2),
+                1e-6);
+  }
+}
+
 TEST_F(Softmax, NothingToDoAndOtherTypes) {
   const Stream stream;
   cuda::softmax(SoftmaxKind::Plain, DType::F32, nullptr, nullptr, {0, 10, 1}, stream);

@@ -199,7 +199,12 @@ class Arguments(Program):
         self.bad(*self.train(model="resnet19"), says=["resnet19", "resnet18"])
         self.bad(*self.train("--optimizer", "foo"), says=["foo", "adamw"])
         self.bad(*self.train("--schedule", "foo"), says=["foo", "one-cycle"])
-        self.bad(*self.train("--device", "gpu"), says=["gpu", "cpu"])
+        self.bad(*self.train("--device", "gpu"), says=["gpu", "cpu", "cuda:N"])
+        self.bad(*self.train("--device", "cuda:x"), says=["cuda:x", "cuda:N"])
+        # No machine has so many GPUs; one without any, and a build without the backend, say how to get them.
+        for verb in [self.train("--device", "cuda:4095"), ["bench", "mlp", "--device", "cuda:4095"],
+                     ["plan", "mlp", "--device", "cuda:4095"], ["graph", "mlp", "--compiled", "--device", "cuda:4095"]]:
+            self.bad(*verb, says="cuda")
         self.bad("plan", "lenet5", "--skip-pass", "foo", says=["foo", "fuse-elementwise"])
 
     def test_contradictions(self):

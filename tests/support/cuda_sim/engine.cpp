@@ -1,9 +1,12 @@
 #include "tests/support/cuda_sim/engine.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "core/base/error.h"
+#include "tests/support/cuda_sim/machine.h"
 #include "tests/support/cuda_sim/report.h"
 #include "tests/support/cuda_sim/warp_math.h"
 
@@ -54,7 +57,30 @@ std::string Engine::place(int thread, const void* code) const {
              line.empty() ? "" : " at ", line);
 }
 
+namespace {
+
+cudaError_t run_by(const Executor& execute, const Launch& launch) {
+  Dl_info info{};
+  const bool named = dladdr(launch.function, &info) != 0 && info.dli_sname != nullptr;
+  ForeignLaunch foreign{named ? info.dli_sname : launch.name.c_str(),
+                        launch.grid,
+                        launch.block,
+                        launch.dynamic_shared,
+                        launch.arguments.data(),
+                        launch.arguments.size(),
+                        {}};
+  for (const Allocation* a : machine().memory().live())
+    foreign.memory.emplace_back(reinterpret_cast<void*>(a->base), a->bytes);
+  const std::string complaint = execute(foreign);
+  if (complaint.empty()) return cudaSuccess;
+  report(Fault::Foreign, cat("kernel '", launch.name, "', executed elsewhere: ", complaint));
+  return cudaErrorIllegalAddress;
+}
+
+}  // namespace
+
 cudaError_t Engine::run(const Launch& launch) {
+  if (const Executor& execute = machine().options().execute) return run_by(execute, launch);
   prepare_thread_for_faults();
   launch_ = &launch;
   status_ = cudaSuccess;

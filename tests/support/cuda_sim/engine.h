@@ -24,12 +24,12 @@
 
 namespace ingot::sim {
 
-struct KernelImage;
+struct KernelLibrary;
 
 struct Launch {
   const void* function = nullptr;
   Kernel kernel{};
-  std::shared_ptr<const KernelImage> image;  // of a kernel that was loaded while the program ran
+  std::shared_ptr<const KernelLibrary> library;  // of a kernel that was loaded while the program ran
   std::string name;
   dim3 grid, block;
   std::size_t dynamic_shared = 0;

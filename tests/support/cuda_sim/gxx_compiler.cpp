@@ -4,11 +4,14 @@
 #include <cstdlib>
 
 #include "core/base/error.h"
+#include "tests/support/cuda_sim/kernel_table.h"
 #include "tests/support/temp_dir.h"
 
 namespace ingot::sim {
 
 namespace {
+
+constexpr std::size_t kBatch = 24;
 
 std::string quoted(const std::string& word) {
   return cat("'", word, "'");
@@ -33,30 +36,84 @@ std::string command(const std::string& text, const std::string& image, const std
 
 }  // namespace
 
-std::string GxxCompiler::compile(const cuda::KernelSource& kernel, int) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = images_.find(kernel.text); found != images_.end()) {
-      ++stats_.found;
-      return found->second;
-    }
-  }
-  const auto start = std::chrono::steady_clock::now();
-  std::string image = run(kernel);
-  const std::lock_guard lock(mutex_);
-  ++stats_.compiled;
-  stats_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return images_.emplace(kernel.text, std::move(image)).first->second;
+std::string GxxCompiler::compile(const cuda::KernelSource& kernel, int arch) {
+  const cuda::KernelJob job{&kernel, arch};
+  cuda::CompiledKernel result = compile_all({&job, 1}).front();
+  if (result.error != nullptr) std::rethrow_exception(result.error);
+  return std::move(result.image);
 }
 
-std::string GxxCompiler::run(const cuda::KernelSource& kernel) const {
+std::vector<cuda::CompiledKernel> GxxCompiler::compile_all(std::span<const cuda::KernelJob> jobs) {
+  std::vector<cuda::CompiledKernel> results(jobs.size());
+  // Jobs without an image yet, of each text the first; batches of them.
+  std::map<std::string_view, std::size_t> first;
+  for (std::size_t i = 0; i < jobs.size(); ++i)
+    if (find(jobs[i].kernel->text) == nullptr) first.try_emplace(jobs[i].kernel->text, i);
+  std::vector<std::vector<std::size_t>> batches;
+  for (const auto& [text, i] : first) {
+    if (batches.empty() || batches.back().size() == kBatch) batches.emplace_back();
+    batches.back().push_back(i);
+  }
+  cuda::on_all_cores(batches.size(), [&](std::size_t b) { run_batch(jobs, batches[b], results); });
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (const std::string* image = find(jobs[i].kernel->text))
+      results[i].image = *image;
+    else
+      results[i].error = results[first.at(jobs[i].kernel->text)].error;
+  }
+  const std::lock_guard lock(mutex_);
+  stats_.found += static_cast<int>(jobs.size() - first.size());
+  return results;
+}
+
+void GxxCompiler::run_batch(std::span<const cuda::KernelJob> jobs, const std::vector<std::size_t>& batch,
+                            std::vector<cuda::CompiledKernel>& results) {
+  std::vector<const cuda::KernelSource*> kernels;
+  for (const std::size_t i : batch) kernels.push_back(jobs[i].kernel);
+  const auto start = std::chrono::steady_clock::now();
+  std::string image;
+  try {
+    image = run(kernels);
+  } catch (...) {
+    // One of them is refused: each alone then, so that the others have their image.
+    if (batch.size() == 1)
+      results[batch[0]].error = std::current_exception();
+    else
+      for (const std::size_t i : batch) run_batch(jobs, {i}, results);
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  ++stats_.runs;
+  stats_.compiled += static_cast<int>(batch.size());
+  stats_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (std::size_t k = 0; k < kernels.size(); ++k)
+    images_.emplace(kernels[k]->text, cat(image, kImageNote, kernel_prefix(k)));
+}
+
+// Entries stay where they are, so the image may be read without the lock.
+const std::string* GxxCompiler::find(const std::string& text) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = images_.find(text);
+  return found == images_.end() ? nullptr : &found->second;
+}
+
+std::string GxxCompiler::run(std::span<const cuda::KernelSource* const> kernels) const {
   const TempDir folder;
-  const std::string text = folder / "kernel.cu", image = folder / "kernel.so", log = folder / "log";
-  // Findings then name lines of the text, as a user of NVRTC would see them.
-  write_raw(text, cat("#line 1 \"", kernel.name, ".cu\"\n", kernel.text, "\nINGOT_SIM_KERNEL(", kernel.name,
-                      ")\n"));
-  if (std::system(command(text, image, log, check_accesses_).c_str()) != 0)
-    throw Error(cat("g++ refuses the kernel ", kernel.name, ":\n", read_raw(log), "\n", kernel.text));
+  const std::string file = folder / "kernels.cu", image = folder / "kernels.so", log = folder / "log";
+  // Each text in a namespace of its own, its kernel under a name of its own. The headers come first, outside
+  // of the namespaces. Findings then name lines of the text, as a user of NVRTC would see them.
+  std::string text;
+  for (const cuda::EmbeddedHeader& h : cuda::embedded_headers()) text += cat("#include \"", h.name, "\"\n");
+  for (std::size_t k = 0; k < kernels.size(); ++k) {
+    const std::string& name = kernels[k]->name;
+    const std::string prefix = kernel_prefix(k);
+    text += cat("#define ", name, " ", prefix, name, "\nnamespace ", prefix, " {\n#line 1 \"", name,
+                ".cu\"\n", kernels[k]->text, "\nINGOT_SIM_KERNEL(", name, ")\n}\n#undef ", name, "\n");
+  }
+  write_raw(file, text);
+  if (std::system(command(file, image, log, check_accesses_).c_str()) != 0)
+    throw Error(
+        cat("g++ refuses the kernel ", kernels[0]->name, ":\n", read_raw(log), "\n", kernels[0]->text));
   return read_raw(image);
 }
 

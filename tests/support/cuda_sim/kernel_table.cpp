@@ -10,23 +10,37 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <mutex>
 #include <vector>
 
 #include "core/base/error.h"
+#include "tests/support/cuda_sim/report.h"
 
 namespace ingot::sim {
 
+struct KernelImage {
+  void* mapping = nullptr;
+  const void* base = nullptr;
+  std::string path, bytes;
+};
+
 namespace {
+
+struct Handle {
+  const void* function = nullptr;
+  std::string name;
+  std::weak_ptr<KernelLibrary> library;
+};
 
 struct Table {
   std::recursive_mutex lock;  // loading an image registers its kernels
-  std::map<const void*, KnownKernel> kernels;
-  std::vector<std::weak_ptr<KernelImage>> images;
+  std::map<const void*, Kernel> functions;
+  std::map<const void*, Handle> handles;
+  std::map<std::string_view, std::unique_ptr<KernelImage>> images;  // by their bytes
+  std::vector<std::weak_ptr<KernelLibrary>> libraries;
 };
 
-// Images may outlive main in static caches, so the table is never destroyed.
+// Libraries may outlive main in static caches, so the table is never destroyed.
 Table& table() {
   static auto* const the_table = new Table;
   return *the_table;
@@ -66,31 +80,14 @@ std::string write_temporary(const std::string& bytes) {
   return path;
 }
 
-}  // namespace
-
-KernelImage::~KernelImage() {
-  if (mapping != nullptr) dlclose(mapping);
-}
-
-const void* KernelImage::find(const char* name) const {
-  const void* const symbol = dlsym(mapping, name);
-  Dl_info info{};
-  // dlsym also looks in what the image needs: the program itself.
-  if (symbol == nullptr || dladdr(symbol, &info) == 0 || info.dli_fbase != base) return nullptr;
-  return find_kernel(symbol) ? symbol : nullptr;
-}
-
-std::shared_ptr<KernelImage> load_image(const void* code, cudaError_t* status) {
-  *status = cudaErrorInvalidKernelImage;
-  const std::size_t bytes = elf_bytes(static_cast<const unsigned char*>(code));
-  if (bytes == 0) return nullptr;
-  auto image = std::make_shared<KernelImage>();
-  image->bytes.assign(static_cast<const char*>(code), bytes);
-  image->path = write_temporary(image->bytes);
+// The image of these bytes, mapped now or before; null when the system refuses it.
+const KernelImage* mapped(std::string_view bytes) {
   Table& t = table();
-  const std::lock_guard guard(t.lock);
-  // Its initialisers call know_kernel().
-  image->mapping = dlopen(image->path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (const auto found = t.images.find(bytes); found != t.images.end()) return found->second.get();
+  auto image = std::make_unique<KernelImage>();
+  image->bytes = bytes;
+  image->path = write_temporary(image->bytes);
+  image->mapping = dlopen(image->path.c_str(), RTLD_NOW | RTLD_LOCAL);  // its initialisers call know_kernel()
   const char* const error = image->mapping == nullptr ? dlerror() : nullptr;
   std::remove(image->path.c_str());
   if (image->mapping == nullptr) {
@@ -100,52 +97,85 @@ std::shared_ptr<KernelImage> load_image(const void* code, cudaError_t* status) {
   const link_map* map = nullptr;
   dlinfo(image->mapping, RTLD_DI_LINKMAP, &map);
   image->base = reinterpret_cast<const void*>(map->l_addr);
-  for (auto& [function, known] : t.kernels) {
-    Dl_info info{};
-    if (dladdr(function, &info) != 0 && info.dli_fbase == image->base) known.image = image;
-  }
-  std::erase_if(t.images, [](const auto& i) { return i.expired(); });
-  t.images.push_back(image);
+  const std::string_view key = image->bytes;
+  return t.images.emplace(key, std::move(image)).first->second.get();
+}
+
+}  // namespace
+
+const void* KernelLibrary::kernel(const std::string& name) {
+  Table& t = table();
+  const std::lock_guard guard(t.lock);
+  if (const auto found = handles.find(name); found != handles.end()) return found->second.get();
+  const void* const function = dlsym(image->mapping, (prefix + name).c_str());
+  Dl_info info{};
+  // dlsym also looks in what the image needs: the program itself.
+  if (function == nullptr || dladdr(function, &info) == 0 || info.dli_fbase != image->base ||
+      !t.functions.contains(function))
+    return nullptr;
+  const void* const handle = handles.emplace(name, std::make_unique<char>()).first->second.get();
+  t.handles[handle] = {function, name, weak_from_this()};
+  return handle;
+}
+
+std::shared_ptr<KernelLibrary> load_library(const void* code, cudaError_t* status) {
+  *status = cudaErrorInvalidKernelImage;
+  const auto* const text = static_cast<const char*>(code);
+  const std::size_t bytes = elf_bytes(static_cast<const unsigned char*>(code));
+  if (bytes == 0) return nullptr;
+  Table& t = table();
+  const std::lock_guard guard(t.lock);
+  auto library = std::make_shared<KernelLibrary>();
+  library->image = mapped({text, bytes});
+  if (library->image == nullptr) return nullptr;
+  if (std::strncmp(text + bytes, kImageNote.data(), kImageNote.size()) == 0)
+    library->prefix = text + bytes + kImageNote.size();
+  std::erase_if(t.libraries, [](const auto& l) { return l.expired(); });
+  t.libraries.push_back(library);
   *status = cudaSuccess;
-  return image;
+  return library;
 }
 
-void unload(KernelImage& image) {
+void unload(KernelLibrary& library) {
   Table& t = table();
   const std::lock_guard guard(t.lock);
-  image.unloaded = true;
-  std::erase_if(t.kernels, [&](const auto& entry) { return entry.second.image.get() == &image; });
+  library.unloaded = true;
+  for (const auto& [name, handle] : library.handles) t.handles.erase(handle.get());
 }
 
-std::size_t loaded_images() {
+std::size_t loaded_libraries() {
   Table& t = table();
   const std::lock_guard guard(t.lock);
-  return static_cast<std::size_t>(std::count_if(t.images.begin(), t.images.end(), [](const auto& i) {
-    const auto image = i.lock();
-    return image != nullptr && !image->unloaded;
+  return static_cast<std::size_t>(std::count_if(t.libraries.begin(), t.libraries.end(), [](const auto& l) {
+    const auto library = l.lock();
+    return library != nullptr && !library->unloaded;
   }));
 }
 
 void know_kernel(const void* function, const Kernel& kernel) {
   Table& t = table();
   const std::lock_guard guard(t.lock);
-  t.kernels[function].kernel = kernel;
+  t.functions[function] = kernel;
 }
 
-std::optional<KnownKernel> find_kernel(const void* function) {
+std::optional<KnownKernel> find_kernel(const void* kernel) {
   Table& t = table();
   const std::lock_guard guard(t.lock);
-  const auto found = t.kernels.find(function);
-  if (found == t.kernels.end()) return std::nullopt;
-  return found->second;
+  if (const auto found = t.handles.find(kernel); found != t.handles.end()) {
+    const Handle& h = found->second;
+    return KnownKernel{t.functions.at(h.function), h.function, h.name, h.library.lock()};
+  }
+  const auto found = t.functions.find(kernel);
+  if (found == t.functions.end()) return std::nullopt;
+  return KnownKernel{found->second, kernel, function_name(kernel), nullptr};
 }
 
 ReadableImage::ReadableImage(const char* path) : path_(path) {
   if (std::filesystem::exists(path_)) return;
   Table& t = table();
   const std::lock_guard guard(t.lock);
-  for (const auto& weak : t.images)
-    if (const auto image = weak.lock(); image != nullptr && image->path == path_) {
+  for (const auto& [bytes, image] : t.images)
+    if (image->path == path_) {
       path_ = write_temporary(image->bytes);
       copied_ = true;
       return;

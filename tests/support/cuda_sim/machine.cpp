@@ -248,6 +248,8 @@ std::string_view name(Fault fault) {
       return "divergence";
     case Fault::StackOverflow:
       return "stack overflow";
+    case Fault::Foreign:
+      return "complaint of another executor";
     case Fault::BadHandle:
       return "bad handle";
   }
@@ -279,6 +281,12 @@ void skip_call(std::string_view function, int nth) {
 std::size_t calls(std::string_view function) {
   const auto found = machine().calls.find(function);
   return found == machine().calls.end() ? 0 : found->second;
+}
+
+std::vector<std::string> kernels_run() {
+  Machine& m = machine();
+  const std::lock_guard guard(m.lock());
+  return {m.kernels_run.begin(), m.kernels_run.end()};
 }
 
 std::vector<std::string> live_resources() {

@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -107,6 +108,7 @@ class Machine {
   cudaError_t sticky = cudaSuccess, last_error = cudaSuccess;
   Counters counters;
   std::vector<Finding> findings;
+  std::set<std::string, std::less<>> kernels_run;
   std::map<std::string, std::size_t, std::less<>> calls;
   struct Injection {
     std::string function;

@@ -33,10 +33,10 @@ cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* func
     return cudaErrorInvalidValue;
 
   auto launch = std::make_shared<Launch>();
-  launch->function = function;
+  launch->function = known->function;
   launch->kernel = kernel;
-  launch->image = known->image;
-  launch->name = function_name(function);
+  launch->library = known->library;
+  launch->name = known->name;
   launch->grid = config.gridDim;
   launch->block = config.blockDim;
   launch->dynamic_shared = config.dynamicSmemBytes;
@@ -52,7 +52,8 @@ cudaError_t start(Machine& m, const cudaLaunchConfig_t& config, const void* func
   if (stream->capture == nullptr) ++m.counters.launches;
   const cudaError_t status = m.submit(*stream, [&m, launch] {
     ++m.counters.kernels_run;
-    if (launch->image != nullptr && launch->image->unloaded)
+    m.kernels_run.emplace(launch->name.substr(0, launch->name.find('<')));
+    if (launch->library != nullptr && launch->library->unloaded)
       report(Fault::BadHandle, cat("kernel '", launch->name,
                                    "' runs after its module was unloaded; keep the "
                                    "Module until the stream has passed the kernel"));
@@ -122,7 +123,8 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
 cudaError_t cudaFuncGetName(const char** name, const void* function) {
   static std::map<const void*, std::string> names;
   return runtime_call("cudaFuncGetName", [&](Machine&) {
-    *name = names.try_emplace(function, function_name(function)).first->second.c_str();
+    const auto known = find_kernel(function);
+    *name = names.try_emplace(function, known ? known->name : function_name(function)).first->second.c_str();
     return cudaSuccess;
   });
 }

@@ -11,8 +11,8 @@ namespace ingot::sim {
 namespace {
 
 // Libraries belong to the process, as kernels do: they stay when a test starts a fresh machine.
-std::map<cudaLibrary_t, std::shared_ptr<KernelImage>>& libraries() {
-  static auto* const all = new std::map<cudaLibrary_t, std::shared_ptr<KernelImage>>;
+std::map<cudaLibrary_t, std::shared_ptr<KernelLibrary>>& libraries() {
+  static auto* const all = new std::map<cudaLibrary_t, std::shared_ptr<KernelLibrary>>;
   return *all;
 }
 
@@ -31,10 +31,10 @@ cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, cudaJi
     if (const cudaError_t forbidden = m.forbidden_in_capture(); forbidden != cudaSuccess) return forbidden;
     if (code == nullptr || jit_options != 0 || options != 0) return cudaErrorInvalidValue;
     cudaError_t status = cudaSuccess;
-    const std::shared_ptr<KernelImage> image = load_image(code, &status);
-    if (image == nullptr) return status;
-    *library = reinterpret_cast<cudaLibrary_t>(image.get());
-    libraries().emplace(*library, image);
+    const std::shared_ptr<KernelLibrary> loaded = load_library(code, &status);
+    if (loaded == nullptr) return status;
+    *library = reinterpret_cast<cudaLibrary_t>(loaded.get());
+    libraries().emplace(*library, loaded);
     return cudaSuccess;
   });
 }
@@ -44,9 +44,9 @@ cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, co
     *kernel = nullptr;
     const auto found = libraries().find(library);
     if (found == libraries().end()) return m.bad_handle("library", library);
-    const void* const function = found->second->find(name);
-    if (function == nullptr) return cudaErrorSymbolNotFound;
-    *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void*>(function));
+    const void* const handle = found->second->kernel(name);
+    if (handle == nullptr) return cudaErrorSymbolNotFound;
+    *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void*>(handle));
     return cudaSuccess;
   });
 }

@@ -23,13 +23,27 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ingot::sim {
 
 enum class Policy { Demand, Random, Eager };
+
+// A launch as somebody else than the simulator's fibers may execute it, e.g. from the kernel's PTX.
+struct ForeignLaunch {
+  const char* symbol;  // mangled
+  dim3 grid, block;
+  std::size_t dynamic_shared;
+  const std::byte* arguments;  // laid out as CUDA lays them out
+  std::size_t argument_bytes;
+  std::vector<std::pair<void*, std::size_t>> memory;  // what the kernel may touch: address and bytes
+};
+// Gives the executor's complaint, or "".
+using Executor = std::function<std::string(const ForeignLaunch&)>;
 
 struct Options {
   std::uint64_t seed = 1;
@@ -39,6 +53,7 @@ struct Options {
   bool check_races = true;                      // needs kernels compiled with access callbacks
   int devices = 1;                              // 0: a machine without a GPU
   int sm = 90;
+  Executor execute{};  // null: the simulator's fibers
 };
 void reset(const Options& options = {});
 
@@ -52,6 +67,7 @@ enum class Fault {
   Divergence,  // a barrier or warp operation that not all its threads reach, or that they reach at different
                // lines
   StackOverflow,  // a thread's stack
+  Foreign,        // what Options::execute complained about
   BadHandle,      // a stream, event, graph or pointer that is not, or no longer, one
 };
 std::string_view name(Fault fault);
@@ -81,6 +97,9 @@ void fail_call(std::string_view function, int nth, cudaError_t error);
 void skip_call(std::string_view function, int nth);
 // How often a runtime function was called since reset.
 std::size_t calls(std::string_view function);
+
+// Names of the kernels that ran since reset, without template arguments: "ingot::softmax::warp_rows_kernel".
+std::vector<std::string> kernels_run();
 
 // One line per allocation, pinned buffer, stream, event, graph and executable graph that still exists.
 std::vector<std::string> live_resources();

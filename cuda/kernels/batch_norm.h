@@ -1,0 +1,74 @@
+// Batch normalisation of channels-last images, its gradient, and its inference form: launches of the kernels
+// in batch_norm.cu. What they compute is defined in core/ops/norm.h.
+//
+// An image tensor is [rows, pixels, channels] in memory, the channels innermost; rows is the batch. Images
+// are f32, f16 or bf16; gamma, beta and all statistics are [channels] and f32 or of the images' type.
+// Arithmetic is f32; statistics are exact to rounding whatever the mean. Pointers are aligned to their
+// element; images are read 16 bytes at a time where all of them are aligned to 16, also for numbers of
+// channels that are no multiple of a vector. Results depend on the shape and the alignment alone.
+//
+// y may lie over x or the residual, dx over dy, and new running statistics over the old ones.
+//
+//   const BatchNormShape s{.rows = 128, .pixels = 32 * 32, .channels = 16};
+//   batch_norm({.dtype = DType::BF16, .relu = true}, s, operands, workspace, stream);
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/dtype.h"
+#include "cuda/base/stream.h"
+
+namespace ingot::cuda {
+
+struct BatchNormShape {
+  std::int64_t rows = 1, pixels = 1, channels = 1;
+};
+
+struct BatchNormConfig {
+  DType dtype = DType::F32;   // of images
+  DType params = DType::F32;  // of gamma, beta and statistics
+  double eps = 1e-5, momentum = 0.1;
+  bool relu = false;
+};
+
+// What is optional may be null.
+struct BatchNormOperands {
+  const void* x = nullptr;
+  const void *gamma = nullptr, *beta = nullptr, *running_mean = nullptr, *running_var = nullptr;
+  const std::int32_t* valid_rows = nullptr;  // optional, on the device: how many rows count
+  const void* residual = nullptr;            // optional
+  void* y = nullptr;                         // 0 in the rows that do not count
+  void *save_mean = nullptr, *save_rstd = nullptr, *new_running_mean = nullptr, *new_running_var = nullptr;
+};
+
+// `relu` of the config says that dy is masked by y > 0.
+struct BatchNormGradOperands {
+  const void *dy = nullptr, *x = nullptr;
+  const void *gamma = nullptr, *save_mean = nullptr, *save_rstd = nullptr;
+  const std::int32_t* valid_rows = nullptr;  // optional
+  const void* y = nullptr;                   // with relu
+  void *dx = nullptr, *dgamma = nullptr, *dbeta = nullptr;
+  void* dresidual = nullptr;  // optional: the masked dy
+};
+
+struct BatchNormInferOperands {
+  const void *x = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr, *var = nullptr;
+  void* y = nullptr;
+};
+
+// Bytes of device memory, aligned to 16, that batch_norm and batch_norm_grad use while they run: partial sums
+// and one table per channel. 0 for images small enough to be held in registers.
+std::size_t batch_norm_workspace(DType dtype, const BatchNormShape& shape);
+
+// One launch for small images, three for others. All throw UsageError for another dtype, and ShapeError for
+// more channels than an int counts.
+void batch_norm(const BatchNormConfig& config, const BatchNormShape& shape, const BatchNormOperands& operands,
+                void* workspace, const Stream& stream);
+void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& shape,
+                     const BatchNormGradOperands& operands, void* workspace, const Stream& stream);
+// One launch, no workspace.
+void batch_norm_infer(const BatchNormConfig& config, const BatchNormShape& shape,
+                      const BatchNormInferOperands& operands, const Stream& stream);
+
+}  // namespace ingot::cuda

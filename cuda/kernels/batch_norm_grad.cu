@@ -1,0 +1,313 @@
+// Gradient of batch normalisation of channels-last images.
+//
+//   u = dy, or 0 where y <= 0 (relu);   h = (x - mean) rstd
+//   dbeta = sum u,  dgamma = sum u h                                          per channel, over n values
+//   dx = gamma rstd (u - dbeta / n - h dgamma / n),  dresidual = u
+//
+// Bytes that must move: dy, x and y (relu) once, dx and dresidual once, while a channel's values fit in
+// registers; else what is read is read twice. The shapes of problem are those of batch_norm.cu. Sums run in a
+// fixed order: the same bits each time.
+#include "cuda/base/launch.h"
+#include "cuda/kernels/batch_norm.h"
+#include "cuda/kernels/batch_norm_columns.h"
+
+namespace ingot::cuda::batch_norm_kernels {
+
+struct GradParams {
+  const void *gamma, *mean, *rstd;
+  void *dgamma, *dbeta;
+  ParamKind kind;
+};
+
+// dx = own * u + slope * (x - mean) + shift.
+struct GradApply {
+  float own, slope, shift, mean;
+};
+__device__ inline float apply(GradApply a, float u, float x) {
+  return a.own * u + (a.slope * (x - a.mean) + a.shift);
+}
+
+// How channel c is applied, from the sums of u and of u (x - mean); `write` also stores dgamma and dbeta.
+__device__ inline GradApply finish_grad(const GradParams& s, int c, float sum_u, float sum_ux,
+                                        long long count, bool write) {
+  const float rstd = read_param(s.rstd, s.kind, c), own = read_param(s.gamma, s.kind, c) * rstd;
+  const float dgamma = sum_ux * rstd;
+  if (write) {
+    write_param(s.dgamma, s.kind, c, dgamma);
+    write_param(s.dbeta, s.kind, c, sum_u);
+  }
+  const float share = own / static_cast<float>(count > 0 ? count : 1);
+  return {own, -share * rstd * dgamma, -share * sum_u, read_param(s.mean, s.kind, c)};
+}
+
+// dy into u, 0 where the activation was flat.
+template <int V>
+__device__ inline void mask(float (&u)[V], const float (&y)[V]) {
+#pragma unroll
+  for (int k = 0; k < V; ++k) u[k] = y[k] <= 0.0f ? 0.0f : u[k];
+}
+
+// ---- In registers ---------------------------------------------------------------------------------------
+
+template <class T, int V>
+__global__ void __launch_bounds__(kHeldThreads<V>)
+    held_grad_kernel(const T* dy, const T* x, const T* y, T* dx, T* dresidual, const std::int32_t* valid_rows,
+                     Columns g, GradParams s) {
+  constexpr int kWide = kHeldWide<V>, kApart = kHeldStrips<V>, kEach = kHeldEach<V>;
+  GPU_SHARED(slots, float, [kHeldThreads<V> / kWarpSize][kWide * V]);
+  const int strip = static_cast<int>(threadIdx.x) / kWide, channels = g.channels;
+  const int channel = (static_cast<int>(blockIdx.x) * kWide + static_cast<int>(threadIdx.x) % kWide) * V;
+  const bool works = channel < channels;
+  const int rows = works ? static_cast<int>(g.elements / channels) : 0;
+  const long long count = counted_elements(g, valid_rows) / channels;
+  const int counted = works ? static_cast<int>(count) : 0;
+
+  Held<T, V> u[kEach], v[kEach];
+  float sum_u[V] = {}, sum_ux[V] = {}, mean[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) mean[k] = works ? read_param(s.mean, s.kind, channel + k) : 0.0f;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int row = strip + i * kApart;
+    if (row < counted) {
+      const long long at = static_cast<long long>(row) * channels + channel;
+      u[i] = load_held<T, V>(dy + at);
+      v[i] = load_held<T, V>(x + at);
+      if (y != nullptr) {
+        const Held<T, V> out = load_held<T, V>(y + at);
+#pragma unroll
+        for (int k = 0; k < V; ++k)
+          if (widen(out.at[k]) <= 0.0f) u[i].at[k] = narrow<T>(0.0f);
+      }
+#pragma unroll
+      for (int k = 0; k < V; ++k) {
+        const float up = widen(u[i].at[k]);
+        sum_u[k] += up;
+        sum_ux[k] += up * (widen(v[i].at[k]) - mean[k]);
+      }
+    }
+  }
+  held_sums<V>(sum_u, slots);
+  held_sums<V>(sum_ux, slots);
+  if (!works) return;  // no barrier follows
+    // Channel by channel, so that one channel's numbers are in registers at a time; v becomes dx.
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const GradApply a = finish_grad(s, channel + k, sum_u[k], sum_ux[k], count, strip == 0);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const bool counts = strip + i * kApart < counted;
+      v[i].at[k] = narrow<T>(counts ? apply(a, widen(u[i].at[k]), widen(v[i].at[k])) : 0.0f);
+      if (!counts) u[i].at[k] = narrow<T>(0.0f);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int row = strip + i * kApart;
+    if (row >= rows) continue;
+    const long long at = static_cast<long long>(row) * channels + channel;
+    store_held<T, V>(dx + at, v[i]);
+    if (dresidual != nullptr) store_held<T, V>(dresidual + at, u[i]);
+  }
+}
+
+// ---- In parts: sums -------------------------------------------------------------------------------------
+
+// u and x of V elements, of which the first `count` exist; the others of u are 0.
+template <class T, int V>
+__device__ inline void load_pair(const T* dy, const T* x, const T* y, long long at, int count, float (&u)[V],
+                                 float (&v)[V]) {
+  load_first<V>(dy + at, count, u);
+  load_first<V>(x + at, count, v);
+  if (y != nullptr) {
+    float out[V];
+    load_first<V>(y + at, count, out);
+    mask<V>(u, out);
+  }
+}
+
+// Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column].
+template <class T, int V>
+__global__ void sums_kernel(const T* dy, const T* x, const T* y, const void* save_mean, ParamKind kind,
+                            const std::int32_t* valid_rows, float* partial, Columns g) {
+  constexpr int kAtOnce = 2;
+  GPU_SHARED(strips_u, float, [V][kThreads]);
+  GPU_SHARED(strips_ux, float, [V][kThreads]);
+  const Place p = place_of<V>(g);
+  const long long counted = counted_elements(g, valid_rows);
+  const long long begin = blockIdx.y * g.share, all = (counted + g.width - 1) / g.width;
+  const long long end = begin + g.share < all ? begin + g.share : all;
+  float sum_u[V] = {}, sum_ux[V] = {};
+  if (p.works) {
+    float mean[V];
+#pragma unroll
+    for (int k = 0; k < V; ++k) mean[k] = read_param(save_mean, kind, (p.column + k) % g.channels);
+    for (long long row = begin + p.strip; row < end; row += kAtOnce * p.strips) {
+      float u[kAtOnce][V] = {}, v[kAtOnce][V] = {};
+      int count[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const long long at = (row + i * p.strips) * g.width + p.column;
+        count[i] = row + i * p.strips < end ? before<V>(at, counted) : 0;
+        if (count[i] > 0) load_pair<T, V>(dy, x, y, at, count[i], u[i], v[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int k = 0; k < V; ++k) {
+          if (k >= count[i]) continue;
+          sum_u[k] += u[i][k];
+          sum_ux[k] += u[i][k] * (v[i][k] - mean[k]);
+        }
+      }
+    }
+  }
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    strips_u[k][thread] = sum_u[k];
+    strips_ux[k][thread] = sum_ux[k];
+  }
+  __syncthreads();
+  if (!p.works || p.strip != 0) return;
+  for (int s = 1; s < p.strips; ++s) {
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      sum_u[k] += strips_u[k][thread + s * g.wide];
+      sum_ux[k] += strips_ux[k][thread + s * g.wide];
+    }
+  }
+  float* const to = partial + static_cast<long long>(blockIdx.y) * g.width + p.column;
+  store_floats<V>(to, sum_u);
+  store_floats<V>(to + static_cast<long long>(g.parts) * g.width, sum_ux);
+}
+
+// Adds up the parts of 8 channels; table[0 .. 3][channel] becomes the fields of GradApply.
+__global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* partial, float* table,
+                                   Columns g, GradParams s) {
+  GPU_SHARED(slots, float, [kStrips][kStripColumns + 1]);
+  const int strip = static_cast<int>(threadIdx.x) / kStripColumns;
+  const int c = static_cast<int>(blockIdx.x) * kStripColumns + static_cast<int>(threadIdx.x) % kStripColumns;
+  const bool works = c < g.channels;
+  const long long size = static_cast<long long>(g.parts) * g.width;
+  float u = 0.0f, ux = 0.0f;
+  if (works) {
+#pragma unroll 4
+    for (long long at = static_cast<long long>(strip) * g.channels + c; at < size;
+         at += static_cast<long long>(kStrips) * g.channels) {
+      u += partial[at];
+      ux += partial[size + at];
+    }
+  }
+  u = strip_sum(u, slots);
+  ux = strip_sum(ux, slots);
+  if (!works || strip != 0) return;
+  const GradApply a = finish_grad(s, c, u, ux, counted_elements(g, valid_rows) / g.channels, true);
+  const long long channels = g.channels;
+  table[c] = a.own;
+  table[channels + c] = a.slope;
+  table[2 * channels + c] = a.shift;
+  table[3 * channels + c] = a.mean;
+}
+
+// ---- In parts: dx ---------------------------------------------------------------------------------------
+
+template <class T, int V>
+__global__ void grad_apply_kernel(const T* dy, const T* x, const T* y, T* dx, T* dresidual,
+                                  const std::int32_t* valid_rows, const float* table, Columns g) {
+  constexpr int kAtOnce = 2;
+  const Place p = place_of<V>(g);
+  if (!p.works) return;
+  GradApply a[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const long long channels = g.channels, c = (p.column + k) % g.channels;
+    a[k] = {table[c], table[channels + c], table[2 * channels + c], table[3 * channels + c]};
+  }
+  const long long counted = counted_elements(g, valid_rows);
+  const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
+  const long long end = begin + g.share < all ? begin + g.share : all;
+  for (long long row = begin + p.strip; row < end; row += kAtOnce * p.strips) {
+    float u[kAtOnce][V] = {}, v[kAtOnce][V] = {};
+    int here[kAtOnce], counts[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const long long at = (row + i * p.strips) * g.width + p.column;
+      here[i] = row + i * p.strips < end ? before<V>(at, g.elements) : 0;
+      counts[i] = row + i * p.strips < end ? before<V>(at, counted) : 0;
+      if (counts[i] > 0) load_pair<T, V>(dy, x, y, at, counts[i], u[i], v[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (here[i] == 0) continue;
+      const long long at = (row + i * p.strips) * g.width + p.column;
+#pragma unroll
+      for (int k = 0; k < V; ++k) v[i][k] = k < counts[i] ? apply(a[k], u[i][k], v[i][k]) : 0.0f;
+      store_first<V>(dx + at, here[i], v[i]);
+      if (dresidual != nullptr) store_first<V>(dresidual + at, here[i], u[i]);
+    }
+  }
+}
+
+// ---- Launches -------------------------------------------------------------------------------------------
+
+template <class T>
+struct GradImages {
+  const T *dy, *x, *y;
+  T *dx, *dresidual;
+};
+
+template <class T, int V>
+void launch_held_grad(const BatchNormShape& s, const GradImages<T>& o, const std::int32_t* valid_rows,
+                      const GradParams& params, const Stream& stream) {
+  launch(held_grad_kernel<T, V>, dim3(blocks_for(static_cast<std::size_t>(s.channels), kHeldWide<V> * V)),
+         dim3(kHeldThreads<V>), 0, stream, o.dy, o.x, o.y, o.dx, o.dresidual, valid_rows, columns_of(s, 1),
+         params);
+}
+
+template <class T, int V>
+void launch_grad_parts(const BatchNormShape& s, const GradImages<T>& o, const std::int32_t* valid_rows,
+                       const GradParams& params, void* workspace, const Stream& stream) {
+  const Columns g = columns_of(s, V), wide = spread(g, V);
+  auto* const partial = static_cast<float*>(workspace);
+  float* const table = partial + 2 * static_cast<std::int64_t>(g.parts) * g.width;
+  launch(sums_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, o.dy, o.x, o.y, params.mean,
+         params.kind, valid_rows, partial, g);
+  launch(finish_sums_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), kStripColumns)),
+         dim3(kThreads), 0, stream, valid_rows, partial, table, g, params);
+  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, o.dy, o.x, o.y, o.dx,
+         o.dresidual, valid_rows, table, wide);
+}
+
+}  // namespace ingot::cuda::batch_norm_kernels
+
+namespace ingot::cuda {
+
+void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, const BatchNormGradOperands& o,
+                     void* workspace, const Stream& stream) {
+  namespace bn = batch_norm_kernels;
+  constexpr const char* kName = "batch_norm_grad";
+  bn::check_shape(kName, s);
+  const bn::GradParams params{o.gamma,  o.save_mean, o.save_rstd,
+                              o.dgamma, o.dbeta,     param_kind(kName, config.params, config.dtype)};
+  for_floating(kName, config.dtype, [&]<class T>(T*) {
+    if (s.channels == 0) return;
+    constexpr int kVector = gpu::Vec16<T>::kSize;
+    const bn::GradImages<T> images{static_cast<const T*>(o.dy), static_cast<const T*>(o.x),
+                                   config.relu ? static_cast<const T*>(o.y) : nullptr, static_cast<T*>(o.dx),
+                                   static_cast<T*>(o.dresidual)};
+    const bool aligned = on_16_bytes({images.dy, images.x, images.y, images.dx, images.dresidual});
+    if (bn::held(s)) {
+      if (aligned && s.channels % kVector == 0)
+        bn::launch_held_grad<T, kVector>(s, images, o.valid_rows, params, stream);
+      else
+        bn::launch_held_grad<T, 1>(s, images, o.valid_rows, params, stream);
+    } else if (aligned && bn::whole_vectors(s, kVector) != 0) {
+      bn::launch_grad_parts<T, kVector>(s, images, o.valid_rows, params, workspace, stream);
+    } else {
+      bn::launch_grad_parts<T, 1>(s, images, o.valid_rows, params, workspace, stream);
+    }
+  });
+}
+
+}  // namespace ingot::cuda

@@ -1,0 +1,87 @@
+// Convolutions and their gradients by kernels of our own, for every size, number of groups and epilogue in
+// f32, f16 and bf16.
+//
+// Images and weights lie channels-last, weights' gradients too, so that neither a training step nor its
+// update reorders anything; an operand with one channel, or one pixel, lies so anyhow.
+#include "core/ops/conv.h"
+
+#include "cuda/kernels/conv.h"
+#include "cuda/ops/launch_step.h"
+
+namespace ingot::cuda {
+
+namespace {
+
+bool served(const TensorType& t) {
+  TensorType wanted = t;
+  wanted.layout = t.shape.rank() == 4 ? Layout::channels_last(4) : Layout::row_major();
+  return (t.dtype == DType::F32 || t.dtype == DType::F16 || t.dtype == DType::BF16) && t.same_memory(wanted);
+}
+
+bool all_served(const Problem& p) {
+  for (int i = 0; i < p.num_inputs(); ++i)
+    if (!served(p.in(i))) return false;
+  return served(p.out());
+}
+
+template <class A>
+ConvProblem problem_of(const Problem& p, const A& a, const Shape& x, const Shape& w) {
+  ConvProblem q;
+  q.dtype = p.in(0).dtype;
+  q.n = x[0], q.c = x[1], q.h = x[2], q.w = x[3];
+  q.o = w[0], q.kh = w[2], q.kw = w[3];
+  q.stride = a.stride, q.padding = a.padding, q.dilation = a.dilation;
+  q.groups = a.groups;
+  q.allow_tf32 = p.target.allow_tf32;
+  return q;
+}
+
+std::unique_ptr<Step> lower_conv2d(const Problem& p) {
+  if (!all_served(p)) return nullptr;
+  const auto& a = p.attrs<Conv2dAttrs>();
+  const ConvProblem q = problem_of(p, a, p.in(0).shape, p.in(1).shape);
+  const ScalarOp activation = a.activation.empty() ? ScalarOp::None : find_scalar_op(a.activation);
+  const int residual = a.has_residual ? 2 + a.has_bias : -1;
+  std::vector<std::array<int, 2>> in_place;
+  if (a.has_residual) in_place.push_back({residual, 0});
+  return launch_step(
+      "conv",
+      [q, activation, residual, bias = a.has_bias](void* const* in, void* const* out, void* workspace,
+                                                   const Stream& stream) {
+        const Epilogue epilogue{bias ? in[2] : nullptr, residual < 0 ? nullptr : in[residual], activation};
+        conv_forward(q, in[0], in[1], out[0], epilogue, workspace, stream);
+      },
+      conv_forward_workspace(q, activation), std::move(in_place));
+}
+
+std::unique_ptr<Step> lower_grad_input(const Problem& p) {
+  if (!all_served(p)) return nullptr;
+  const ConvProblem q = problem_of(p, p.attrs<Conv2dGradInputAttrs>(), p.out().shape, p.in(1).shape);
+  return launch_step(
+      "conv_grad_input",
+      [q](void* const* in, void* const* out, void* workspace, const Stream& stream) {
+        conv_grad_input(q, in[0], in[1], out[0], workspace, stream);
+      },
+      conv_grad_input_workspace(q));
+}
+
+std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
+  if (!all_served(p)) return nullptr;
+  const ConvProblem q = problem_of(p, p.attrs<Conv2dGradWeightAttrs>(), p.in(0).shape, p.out().shape);
+  return launch_step(
+      "conv_grad_weight",
+      [q](void* const* in, void* const* out, void* workspace, const Stream& stream) {
+        conv_grad_weight(q, in[0], in[1], out[0], workspace, stream);
+      },
+      conv_grad_weight_workspace(q));
+}
+
+}  // namespace
+
+void add_conv(LoweringTable& table) {
+  table.add("conv2d", {.lower = lower_conv2d, .layouts = channels_last_layouts});
+  table.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = channels_last_layouts});
+  table.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = channels_last_layouts});
+}
+
+}  // namespace ingot::cuda

@@ -1,0 +1,152 @@
+// Batch norm of channels-last tensors, in training and inference, and layer norm of row-major ones.
+#include "core/ops/norm.h"
+
+#include "cuda/kernels/batch_norm.h"
+#include "cuda/kernels/layer_norm.h"
+#include "cuda/ops/launch_step.h"
+
+namespace ingot::cuda {
+
+namespace {
+
+bool is_float(DType d) {
+  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
+}
+
+// [N, C, ...] with the channels innermost.
+TensorType channels_last(const TensorType& t) {
+  return {t.dtype, t.shape, Layout::channels_last(t.shape.rank())};
+}
+
+// Every operand and result of x's shape lies channels-last, every other one row-major.
+bool lies_well(const Problem& p, const TensorType& x) {
+  if (!is_float(x.dtype)) return false;
+  const auto well = [&](const TensorType& t) {
+    return t.same_memory(t.shape == x.shape && t.shape.rank() > 1 ? channels_last(t)
+                                                                  : TensorType{t.dtype, t.shape});
+  };
+  for (int i = 0; i < p.num_inputs(); ++i)
+    if (!well(p.in(i))) return false;
+  for (int i = 0; i < p.num_outputs(); ++i)
+    if (!well(p.out(i))) return false;
+  return true;
+}
+
+// The layouts that lies_well() asks for; operand `model` is x.
+template <int model>
+Backend::Layouts last_channels(const Problem& p, const std::vector<bool>&) {
+  const Shape& x = p.in(model).shape;
+  const auto of = [&](const TensorType& t) {
+    return t.shape == x && x.rank() > 1 ? Layout::channels_last(x.rank()) : Layout::row_major();
+  };
+  Backend::Layouts l;
+  for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(of(p.in(i)));
+  for (int i = 0; i < p.num_outputs(); ++i) l.outputs.push_back(of(p.out(i)));
+  return l;
+}
+
+BatchNormShape batch_shape(const Shape& x) {
+  BatchNormShape s{x[0], 1, x[1]};
+  for (int d = 2; d < x.rank(); ++d) s.pixels *= x[d];
+  return s;
+}
+
+const std::int32_t* rows_at(void* const* in, bool present) {
+  return present ? static_cast<const std::int32_t*>(in[5]) : nullptr;
+}
+
+std::unique_ptr<Step> lower_batch_norm(const Problem& p) {
+  const TensorType& x = p.in(0);
+  if (!lies_well(p, x)) return nullptr;
+  const auto& at = p.attrs<BatchNormAttrs>();
+  const BatchNormConfig config{x.dtype, p.in(1).dtype, at.eps, at.momentum, at.activation == "relu"};
+  const BatchNormShape s = batch_shape(x.shape);
+  const int residual = at.has_residual ? p.num_inputs() - 1 : -1;
+  std::vector<std::array<int, 2>> in_place{{0, 0}, {3, 3}, {4, 4}};
+  if (residual >= 0) in_place.push_back({residual, 0});
+  return launch_step(
+      "batch_norm",
+      [=, valid = at.has_valid](void* const* in, void* const* out, void* workspace, const Stream& stream) {
+        batch_norm(config, s,
+                   {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid),
+                    residual >= 0 ? in[residual] : nullptr, out[0], out[1], out[2], out[3], out[4]},
+                   workspace, stream);
+      },
+      batch_norm_workspace(x.dtype, s), std::move(in_place));
+}
+
+std::unique_ptr<Step> lower_batch_norm_grad(const Problem& p) {
+  const TensorType& x = p.in(1);
+  if (!lies_well(p, x)) return nullptr;
+  const auto& at = p.attrs<BatchNormGradAttrs>();
+  const bool relu = at.activation == "relu";
+  const BatchNormConfig config{x.dtype, p.in(2).dtype, at.eps, 0.0, relu};
+  const BatchNormShape s = batch_shape(x.shape);
+  return launch_step("batch_norm",
+                     [=, valid = at.has_valid, last = p.num_inputs() - 1, residual = at.has_residual](
+                         void* const* in, void* const* out, void* workspace, const Stream& stream) {
+                       batch_norm_grad(
+                           config, s,
+                           {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid), relu ? in[last] : nullptr,
+                            out[0], out[1], out[2], residual ? out[3] : nullptr},
+                           workspace, stream);
+                     },
+                     batch_norm_workspace(x.dtype, s), {{0, 0}});
+}
+
+std::unique_ptr<Step> lower_batch_norm_infer(const Problem& p) {
+  const TensorType& x = p.in(0);
+  if (!lies_well(p, x)) return nullptr;
+  const BatchNormConfig config{
+      .dtype = x.dtype, .params = p.in(1).dtype, .eps = p.attrs<BatchNormInferAttrs>().eps};
+  return launch_step(
+      "batch_norm",
+      [config, s = batch_shape(x.shape)](void* const* in, void* const* out, void*, const Stream& stream) {
+        batch_norm_infer(config, s, {in[0], in[1], in[2], in[3], in[4], out[0]}, stream);
+      },
+      0, {{0, 0}});
+}
+
+// Everything row-major: the normalised axes then are rows in one piece.
+bool all_plain(const Problem& p) {
+  for (int i = 0; i < p.num_inputs(); ++i)
+    if (!p.in(i).same_memory({p.in(i).dtype, p.in(i).shape})) return false;
+  for (int i = 0; i < p.num_outputs(); ++i)
+    if (!p.out(i).same_memory({p.out(i).dtype, p.out(i).shape})) return false;
+  return true;
+}
+
+std::unique_ptr<Step> lower_layer_norm(const Problem& p) {
+  if (!all_plain(p) || !is_float(p.in(0).dtype)) return nullptr;
+  const LayerNormConfig config{p.in(0).dtype, p.in(1).dtype, p.attrs<LayerNormAttrs>().eps};
+  const LayerNormShape s{p.out(1).numel(), p.in(1).numel()};
+  return launch_step("layer_norm",
+                     [=](void* const* in, void* const* out, void*, const Stream& stream) {
+                       layer_norm(config, s, {in[0], in[1], in[2], out[0], out[1], out[2]}, stream);
+                     },
+                     0, {{0, 0}});
+}
+
+std::unique_ptr<Step> lower_layer_norm_grad(const Problem& p) {
+  if (!all_plain(p) || !is_float(p.in(1).dtype)) return nullptr;
+  const LayerNormConfig config{p.in(1).dtype, p.in(2).dtype, p.attrs<LayerNormAttrs>().eps};
+  const LayerNormShape s{p.in(3).numel(), p.in(2).numel()};
+  return launch_step("layer_norm",
+                     [=](void* const* in, void* const* out, void* workspace, const Stream& stream) {
+                       layer_norm_grad(config, s, {in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]},
+                                       workspace, stream);
+                     },
+                     layer_norm_grad_workspace(p.in(1).dtype, s), {{0, 0}, {1, 0}});
+}
+
+}  // namespace
+
+void add_norm(LoweringTable& table) {
+  table.add("batch_norm", {.lower = lower_batch_norm, .layouts = last_channels<0>});
+  table.add("batch_norm_grad", {.lower = lower_batch_norm_grad, .layouts = last_channels<1>});
+  table.add("batch_norm_infer", {.lower = lower_batch_norm_infer, .layouts = last_channels<0>});
+  table.add("layer_norm", {.lower = lower_layer_norm});
+  table.add("layer_norm_grad", {.lower = lower_layer_norm_grad});
+}
+
+}  // namespace ingot::cuda

@@ -1,0 +1,79 @@
+// Whole models, forward, backward and update in one program, on the simulated device against the CPU backend.
+#include <set>
+
+#include "cuda/ops/table.h"
+#include "models/models.h"
+#include "optim/optimizer.h"
+#include "tests/cuda_sim/backend/backend_test.h"
+#include "train/step_graph.h"
+
+namespace ingot {
+namespace {
+
+constexpr int kSteps = 10;
+constexpr double kTolerance = 1e-5;
+
+Graph training(const char* model, std::int64_t batch, const Optimizer& optimizer) {
+  const auto net = make_model(model);
+  return training_graph(*net, {DType::F32, model_input(model, batch)}, optimizer);
+}
+
+// Ops of the compiled graph that have no row in the table, for a message; the CPU's passes are the same.
+std::set<std::string> not_served(const Graph& g) {
+  std::set<std::string> ops;
+  for (const Node& n : compile(g, {.target = Target::cpu(1)})->graph().nodes())
+    if (cuda::lowerings().find(n.op) == nullptr) ops.insert(n.op);
+  return ops;
+}
+
+class CudaBackendTraining : public CudaBackendTest {
+ protected:
+  // Ten steps under several orders of the device's work; losses are looked at after every third.
+  static void check(const Graph& g, int seeds, const Runs& runs = {.runs = kSteps, .look_every = 3}) {
+    ASSERT_EQ(join(not_served(g)), "");
+    const auto want = run(g, Target::cpu(1), runs);
+    each_order([&] { expect_close(run(g, Target::cuda(0), runs), want, kTolerance); }, seeds);
+  }
+};
+
+TEST_F(CudaBackendTraining, MlpWithSgd) {
+  check(training("mlp", 4, *sgd({.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4})), 2);
+}
+
+TEST_F(CudaBackendTraining, MlpWithAdam) {
+  check(training("mlp", 3, *adam({.lr = 0.002})), 1);
+}
+
+TEST_F(CudaBackendTraining, LeNetWithSgd) {
+  check(training("lenet5", 4, *sgd({.lr = 0.05, .momentum = 0.9})), 1);
+}
+
+TEST_F(CudaBackendTraining, OneLaunchAStep) {
+  const Graph g = training("mlp", 4, *sgd({.lr = 0.05, .momentum = 0.9}));
+  Session s(compile(g, {.target = Target::cuda(0)}));
+  for (int i = 0; i < 2; ++i) s.run();
+  const sim::Counters before = sim::counters();
+  s.run();
+  const sim::Counters after = sim::counters();
+  EXPECT_EQ(after.graph_launches - before.graph_launches, 1u);
+  EXPECT_EQ(after.launches, before.launches);
+  EXPECT_EQ(after.allocations, before.allocations);
+  s.output("loss");
+}
+
+// Looking for the first bad node, memory poisoned after use, and the guard change no number.
+TEST_F(CudaBackendTraining, OptionsOfTheSessionChangeNothing) {
+  const Graph g = training("mlp", 3, *sgd({.lr = 0.05, .momentum = 0.9}));
+  const Runs plain{.runs = 3, .look_every = 1};
+  const auto want = run(g, Target::cuda(0), plain);
+  for (const SessionOptions& options :
+       {SessionOptions{.seed = 3, .check_numerics = true}, SessionOptions{.seed = 3, .guard = "loss"},
+        SessionOptions{.seed = 3, .poison = true}, SessionOptions{.seed = 3, .debug = true}}) {
+    const auto got = run(g, Target::cuda(0), {.runs = 3, .look_every = 1, .options = options});
+    ASSERT_EQ(got.size(), want.size());
+    for (const auto& [name, t] : want) EXPECT_TRUE(bitwise_equal(got.at(name), t)) << name;
+  }
+}
+
+}  // namespace
+}  // namespace ingot
