@@ -20,6 +20,13 @@ namespace ingot {
 // True in test_cuda_sim, whose kernels report each access; false in test_cuda_sim_plain.
 constexpr bool kChecksAccesses = INGOT_CHECKS_ACCESSES != 0;
 
+// True in test_cuda_kernels_ptx, where nvcc's code runs: functions such as exp are CUDA's there, not the C
+// library's.
+inline bool& sim_runs_ptx() {
+  static bool runs = false;
+  return runs;
+}
+
 class SimTest : public ::testing::Test {
  protected:
   void SetUp() override { sim::reset(); }

@@ -70,8 +70,9 @@ TEST_F(RandomKernels, UniformHasTheReferencesBits) {
         }
 }
 
-// The simulated device has the C library's functions, so here these are the same bits too.
-TEST_F(RandomKernels, NormalHasTheReferencesBits) {
+// The simulated device has the C library's functions, so here these are the same bits too; CUDA's may end in
+// another last place.
+TEST_F(RandomKernels, NormalFollowsTheReference) {
   for (const DType dtype : kTypes)
     for (const std::int64_t count : {0, 1, 2, 7, 1000, 1003}) {
       const Stream stream;
@@ -79,9 +80,14 @@ TEST_F(RandomKernels, NormalHasTheReferencesBits) {
       const Placed y = room(dtype, count, 1);
       cuda::normal(dtype, y.at, count, {rng.as<std::int64_t>(), kStreamNumber}, 0.25, 1.5, stream);
       const NormalAttrs attrs{{count}, 0.25, 1.5, kStreamNumber, dtype};
-      EXPECT_TRUE(
-          bitwise_equal(fetch(y, dtype, count, stream), reference("normal", attrs, {state()}, dtype, count)))
-          << name(dtype) << " " << count;
+      const Tensor got = fetch(y, dtype, count, stream);
+      const Tensor want = reference("normal", attrs, {state()}, dtype, count);
+      if (!sim_runs_ptx()) {
+        EXPECT_TRUE(bitwise_equal(got, want)) << name(dtype) << " " << count;
+      }
+      const double unit = dtype == DType::F32 ? 0x1p-23 : dtype == DType::F16 ? 0x1p-10 : 0x1p-7;
+      for (std::int64_t i = 0; i < count; ++i)
+        ASSERT_NEAR(got.get(i), want.get(i), unit * std::abs(want.get(i))) << name(dtype) << " at " << i;
     }
 }
 

@@ -81,6 +81,7 @@ cudaError_t run_by(const Executor& execute, const Launch& launch) {
 
 cudaError_t Engine::run(const Launch& launch) {
   if (const Executor& execute = machine().options().execute) return run_by(execute, launch);
+  if (executor_) return executor_(launch);
   prepare_thread_for_faults();
   launch_ = &launch;
   status_ = cudaSuccess;

@@ -1,0 +1,22 @@
+// The tests of the backend's kernels and lowerings once more, with the kernels executed as PTX.
+//
+//   test_cuda_kernels_ptx --sm=80 --gtest_filter='Softmax*'
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/cuda_sim/ptx_kernels/ptx_executor.h"
+#include "tests/cuda_sim/sim_test.h"
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  int sm = 90;
+  for (int i = 1; i < argc; ++i)
+    if (const std::string arg = argv[i]; arg.starts_with("--sm=")) sm = std::atoi(arg.c_str() + 5);
+  const ingot::PtxExecutor executor(INGOT_PTX_DIR, sm);
+  ingot::sim_runs_ptx() = true;
+  const int status = RUN_ALL_TESTS();
+  std::printf("%zu launches for sm_%d executed as PTX\n", executor.launches(), sm);
+  return executor.launches() > 0 ? status : 1;
+}
