@@ -121,11 +121,21 @@ std::unique_ptr<Step> lowered(Graph& graph, NodeId id) {
   return first_step(cuda::lowerings(), {graph, graph.node(id), target});
 }
 
+// Bound to addresses that nothing will use; aligned, as buffers are.
+void expect(const Step& step, const Node& node) {
+  if (!step.kernel.starts_with("generated:")) return;
+  const Stream stream;
+  void* const nowhere = reinterpret_cast<void*>(std::uintptr_t{256});
+  const std::vector<void*> in(node.inputs.size(), nowhere), out(node.outputs.size(), nowhere);
+  (void)step.bind({in, out, nullptr, const_cast<Stream*>(&stream)});
+}
+
 }  // namespace
 
 Target cuda_target() {
   Target t;
   t.backend = "cuda";
+  t.sm = 90;
   return t;
 }
 
@@ -156,14 +166,12 @@ std::optional<DeviceNode> run_on_device(Graph graph, NodeId id, const std::vecto
 }
 
 void expect_on_device(Graph graph, NodeId id) {
-  const auto step = lowered(graph, id);
-  if (step == nullptr || !step->kernel.starts_with("generated:")) return;
-  // Bound to addresses that nothing will use; aligned, as buffers are.
-  const Stream stream;
-  void* const nowhere = reinterpret_cast<void*>(std::uintptr_t{256});
-  const std::vector<void*> in(graph.node(id).inputs.size(), nowhere),
-      out(graph.node(id).outputs.size(), nowhere);
-  (void)step->bind({in, out, nullptr, const_cast<Stream*>(&stream)});
+  if (const auto step = lowered(graph, id)) expect(*step, graph.node(id));
+}
+
+void expect_on_device(const Program& program) {
+  for (const auto* nodes : {&program.prepare(), &program.schedule()})
+    for (const NodeId n : *nodes) expect(program.step(n), program.graph().node(n));
 }
 
 }  // namespace ingot

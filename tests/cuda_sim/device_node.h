@@ -13,7 +13,7 @@
 
 #include "core/ir/graph.h"
 #include "core/ir/tensor.h"
-#include "core/runtime/target.h"
+#include "core/runtime/program.h"
 
 namespace ingot {
 
@@ -37,5 +37,7 @@ std::optional<DeviceNode> run_on_device(Graph graph, NodeId node, const std::vec
 // Asks for the generated kernel that run_on_device() will want, if it is one, so that it is compiled together
 // with others.
 void expect_on_device(Graph graph, NodeId node);
+// The same for all that a session of the program will want.
+void expect_on_device(const Program& program);
 
 }  // namespace ingot

@@ -12,7 +12,6 @@
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/op/registry.h"
-#include "cuda/ops/generated_kernel.h"
 #include "cuda/ops/table.h"
 #include "tests/cuda_sim/device_node.h"
 #include "tests/cuda_sim/kernel_names.h"
@@ -32,59 +31,7 @@ Seen& seen() {
   return s;
 }
 
-struct CaseIn {
-  OpCase c;
-  DType dtype;
-};
-void PrintTo(const CaseIn& p, std::ostream* out) {
-  *out << p.c.op << "." << p.c.name << " in " << name(p.dtype);
-}
-
-std::vector<CaseIn> all_cases() {
-  std::vector<CaseIn> all;
-  for (const OpCase& c : op_cases())
-    if (op(c.op).reference != nullptr)
-      for (const DType d : {DType::F32, DType::F16, DType::BF16}) all.push_back({c, d});
-  return all;
-}
-
 namespace {
-
-// The graph with operands of its first node channels-last where they are images: all, and each alone.
-std::vector<Graph> image_layouts(const Graph& plain) {
-  std::vector<Graph> graphs;
-  const std::size_t count = plain.node({0}).inputs.size();
-  for (std::size_t only = 0; only <= count; ++only) {
-    Graph g = plain;
-    bool any = false;
-    for (std::size_t i = 0; i < count; ++i) {
-      TensorType& type = g.value(g.node({0}).inputs[i]).type;
-      if (type.shape.rank() != 4 || (only < count && only != i)) continue;
-      type.layout = Layout::channels_last(4);
-      any = true;
-    }
-    if (any) graphs.push_back(std::move(g));
-  }
-  return graphs;
-}
-
-// Thousands of generated kernels are compiled much faster together than one by one: when all cases run, their
-// kernels are compiled beforehand.
-class CompileTogether final : public testing::Environment {
-  void SetUp() override {
-    if (testing::UnitTest::GetInstance()->test_to_run_count() < static_cast<int>(all_cases().size())) return;
-    for (const auto& [c, dtype] : all_cases())
-      for (const bool mixed : {false, true}) {
-        if (mixed && dtype == DType::F32) continue;
-        const auto t = typed_case(c, dtype, mixed);
-        if (!t) continue;
-        for (std::uint32_t n = 0; n < t->graph.nodes().size(); ++n) expect_on_device(t->graph, {n});
-        for (const Graph& g : image_layouts(t->graph)) expect_on_device(g, {0});
-      }
-    cuda::compile_generated_kernels();
-  }
-};
-[[maybe_unused]] const auto* const compile_together = testing::AddGlobalTestEnvironment(new CompileTogether);
 
 class Lowerings : public SimTest, public testing::WithParamInterface<CaseIn> {
  protected:
@@ -188,9 +135,6 @@ TEST_P(Lowerings, EqualTheReference) {
     GTEST_SKIP() << "no lowering served: " << join(std::vector(skipped.begin(), skipped.end()));
 }
 
-std::string case_name(const testing::TestParamInfo<CaseIn>& info) {
-  return cat(info.param.c.op, "_", info.param.c.name, "_", name(info.param.dtype));
-}
 INSTANTIATE_TEST_SUITE_P(All, Lowerings, testing::ValuesIn(all_cases()), case_name);
 
 // Runs behind all cases, because its suite is defined behind theirs. What is missing is listed, and skips.

@@ -102,12 +102,30 @@ std::optional<TypedCase> typed_case(const OpCase& c, DType dtype, bool mixed) {
       y.push_back(apply0(t.graph, c.op, attrs));
     else
       y = apply(c.op, in, attrs);
+    for (std::size_t k = 0; k < y.size(); ++k) output(cat("y", k), y[k]);
     append_gradient(c, t, y);
   } catch (const ShapeError&) {
     if (dtype == DType::F32) throw;
     return std::nullopt;
   }
   return t;
+}
+
+std::vector<Graph> image_layouts(const Graph& plain) {
+  std::vector<Graph> graphs;
+  const std::size_t count = plain.node({0}).inputs.size();
+  for (std::size_t only = 0; only <= count; ++only) {
+    Graph g = plain;
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i) {
+      TensorType& type = g.value(g.node({0}).inputs[i]).type;
+      if (type.shape.rank() != 4 || (only < count && only != i)) continue;
+      type.layout = Layout::channels_last(4);
+      any = true;
+    }
+    if (any) graphs.push_back(std::move(g));
+  }
+  return graphs;
 }
 
 std::vector<Tensor> rounded_reference(const Graph& graph, const Node& node,
@@ -121,8 +139,37 @@ std::vector<Tensor> rounded_reference(const Graph& graph, const Node& node,
   return results;
 }
 
+std::map<std::string, Tensor> rounded_outputs(const TypedCase& t) {
+  std::map<ValueId, Tensor> values;
+  const std::vector<ValueId> inputs = t.graph.inputs();
+  for (std::size_t i = 0; i < inputs.size(); ++i) values[inputs[i]] = t.inputs[i];
+  for (const Node& node : t.graph.nodes()) {
+    std::vector<Tensor> operands;
+    for (const ValueId v : node.inputs) operands.push_back(values.at(v));
+    const auto results = rounded_reference(t.graph, node, operands);
+    for (std::size_t k = 0; k < results.size(); ++k) values[node.outputs[k]] = results[k];
+  }
+  std::map<std::string, Tensor> outputs;
+  for (const Output& o : t.graph.outputs()) outputs[o.name] = values.at(o.value);
+  return outputs;
+}
+
 double rounding(DType dtype) {
   return dtype == DType::F16 ? 0x1p-11 : dtype == DType::BF16 ? 0x1p-8 : 0.0;
+}
+
+std::vector<CaseIn> all_cases() {
+  std::vector<CaseIn> all;
+  for (const OpCase& c : op_cases())
+    if (op(c.op).reference != nullptr)
+      for (const DType d : {DType::F32, DType::F16, DType::BF16}) all.push_back({c, d});
+  return all;
+}
+void PrintTo(const CaseIn& p, std::ostream* out) {
+  *out << p.c.op << "." << p.c.name << " in " << name(p.dtype);
+}
+std::string case_name(const testing::TestParamInfo<CaseIn>& info) {
+  return cat(info.param.c.op, "_", info.param.c.name, "_", name(info.param.dtype));
 }
 
 }  // namespace ingot::test
