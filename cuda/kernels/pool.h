@@ -29,7 +29,8 @@ struct PoolShape {
   bool adaptive = false;          // averages: windows follow from in and out alone
 };
 
-// All throw UsageError for another dtype, and ShapeError for sizes, windows included, beyond 2^30 pixels.
+// All throw UsageError for another dtype, and ShapeError for sizes, windows included, beyond
+// 2^30 pixels or 2^20 channels.
 void max_pool(DType dtype, const PoolShape& shape, const void* x, void* y, void* offset,
               const Stream& stream);
 void max_pool_grad(DType dtype, const PoolShape& shape, const void* dy, const void* offset, void* dx,

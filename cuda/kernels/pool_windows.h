@@ -44,8 +44,9 @@ inline Axis axis_of(const char* what, const PoolAxis& a) {
 
 // Threads for the pixels of y, or of x for gradients; at most `most` side by side.
 inline Windows windows_of(const char* what, const PoolShape& s, bool gradient, int vector, int most) {
-  if (s.channels > 0x3fffffff)
-    throw ShapeError(cat(what, " on a GPU takes up to ", 0x3fffffff, " channels, got ", s.channels));
+  constexpr std::int64_t kMostChannels = std::int64_t{1} << 20;
+  if (s.channels > kMostChannels)
+    throw ShapeError(cat(what, " on a GPU takes up to ", kMostChannels, " channels, got ", s.channels));
   Windows g{};
   g.h = axis_of(what, s.h);
   g.w = axis_of(what, s.w);

@@ -4,14 +4,11 @@
 #include "cuda/base/memory.h"
 #include "cuda/kernels/fill.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_plain(const TensorType& t) {
-  return t.same_memory({t.dtype, t.shape});
-}
 
 // Every element alike: any layout without padding, which must stay zeros.
 std::unique_ptr<Step> lower_full(const Problem& p) {

@@ -7,19 +7,11 @@
 #include "cuda/kernels/gather.h"
 #include "cuda/kernels/scatter.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_plain(const TensorType& t) {
-  return t.same_memory({t.dtype, t.shape});
-}
-bool all_plain(const Problem& p) {
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (!is_plain(p.in(i))) return false;
-  return is_plain(p.out());
-}
 
 // `whole` around the axis, with `count` indices along it: GatherShape or ScatterShape.
 template <class S>

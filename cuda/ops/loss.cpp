@@ -5,6 +5,7 @@
 
 #include "cuda/kernels/loss.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
@@ -13,10 +14,7 @@ namespace {
 // The configuration of a node whose logits are operand `logits`, their labels the next; false declines it.
 bool config_of(const Problem& p, int logits, CrossEntropyConfig& config, CrossEntropyShape& s) {
   const TensorType& x = p.in(logits);
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (!p.in(i).same_memory({p.in(i).dtype, p.in(i).shape})) return false;
-  if (!p.out().same_memory({p.out().dtype, p.out().shape})) return false;
-  if (x.dtype != DType::F32 && x.dtype != DType::F16 && x.dtype != DType::BF16) return false;
+  if (!is_float(x.dtype) || !all_plain(p)) return false;
   const auto& at = p.attrs<SoftmaxCrossEntropyAttrs>();
   config = {x.dtype, p.in(logits + 1).dtype, at.label_smoothing, at.ignore_index};
   s = {x.shape[0], x.shape[1]};

@@ -3,14 +3,11 @@
 
 #include "cuda/kernels/matmul.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 // Elements from one entry of each axis of `batch` to the next, 0 where the operand is broadcast.
 void batch_strides(const Shape& operand, const Shape& batch, MatmulProblem& q,

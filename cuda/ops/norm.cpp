@@ -4,14 +4,11 @@
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/layer_norm.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 // [N, C, ...] with the channels innermost.
 TensorType channels_last(const TensorType& t) {
@@ -25,11 +22,7 @@ bool lies_well(const Problem& p, const TensorType& x) {
     return t.same_memory(t.shape == x.shape && t.shape.rank() > 1 ? channels_last(t)
                                                                   : TensorType{t.dtype, t.shape});
   };
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (!well(p.in(i))) return false;
-  for (int i = 0; i < p.num_outputs(); ++i)
-    if (!well(p.out(i))) return false;
-  return true;
+  return all_operands(p, well);
 }
 
 // The layouts that lies_well() asks for; operand `model` is x.
@@ -107,15 +100,7 @@ std::unique_ptr<Step> lower_batch_norm_infer(const Problem& p) {
       0, {{0, 0}});
 }
 
-// Everything row-major: the normalised axes then are rows in one piece.
-bool all_plain(const Problem& p) {
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (!p.in(i).same_memory({p.in(i).dtype, p.in(i).shape})) return false;
-  for (int i = 0; i < p.num_outputs(); ++i)
-    if (!p.out(i).same_memory({p.out(i).dtype, p.out(i).shape})) return false;
-  return true;
-}
-
+// Row-major, so that the normalised axes are rows in one piece.
 std::unique_ptr<Step> lower_layer_norm(const Problem& p) {
   if (!all_plain(p) || !is_float(p.in(0).dtype)) return nullptr;
   const LayerNormConfig config{p.in(0).dtype, p.in(1).dtype, p.attrs<LayerNormAttrs>().eps};

@@ -3,14 +3,11 @@
 
 #include "cuda/kernels/pool.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 // The windows between image x and pooled y; adaptive pooling has attributes without a kernel.
 template <class A>
@@ -37,14 +34,9 @@ PoolShape shape_of(const A& at, const Shape& x, const Shape& y) {
 }
 
 bool served(const Problem& p) {
-  const auto well = [](const TensorType& t) {
-    return t.shape.rank() == 4 && t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
-  };
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (!well(p.in(i))) return false;
-  for (int i = 0; i < p.num_outputs(); ++i)
-    if (!well(p.out(i))) return false;
-  return is_float(p.in(0).dtype);
+  return is_float(p.in(0).dtype) && all_operands(p, [](const TensorType& t) {
+           return t.shape.rank() == 4 && t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
+         });
 }
 
 std::unique_ptr<Step> lower_max(const Problem& p) {

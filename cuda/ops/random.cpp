@@ -5,14 +5,11 @@
 
 #include "cuda/kernels/random.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 RandomSource source_of(const void* state, std::int64_t stream) {
   return {static_cast<const std::int64_t*>(state), stream};

@@ -14,14 +14,11 @@
 #include "cuda/kernels/reduce.h"
 #include "cuda/kernels/variance.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 // What an op does with [outer, length, inner], and along which axes of its operand.
 struct Reduction {

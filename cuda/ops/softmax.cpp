@@ -6,14 +6,11 @@
 #include "core/ir/walk.h"
 #include "cuda/kernels/softmax.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 // The operands' memory with the axis in the middle; declines operands that lie differently.
 bool shape_of(const Problem& p, SoftmaxShape& s) {

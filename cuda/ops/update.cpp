@@ -5,6 +5,7 @@
 #include "core/op/registry.h"
 #include "cuda/kernels/update.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
@@ -12,10 +13,6 @@ namespace {
 
 // A program places values at multiples of this, so what lies between two of them belongs to nobody.
 constexpr std::size_t kPlacing = 64;
-
-bool is_float(DType d) {
-  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
-}
 
 // The tensors without their addresses, or nothing when a type or a layout is not served.
 std::vector<UpdateTensor> tensors_of(const Problem& p, int count) {

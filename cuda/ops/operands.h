@@ -1,0 +1,33 @@
+// Questions that lowerings ask about their operands.
+//
+//   if (!is_float(p.in(0).dtype) || !all_plain(p)) return nullptr;     // declines the problem
+#pragma once
+
+#include "core/runtime/lowering.h"
+
+namespace ingot::cuda {
+
+// The types that kernels compute in.
+inline bool is_float(DType d) {
+  return d == DType::F32 || d == DType::F16 || d == DType::BF16;
+}
+
+// Row-major memory, whatever the layout is called.
+inline bool is_plain(const TensorType& t) {
+  return t.same_memory({t.dtype, t.shape});
+}
+
+// True when `well` holds for the type of every operand and result.
+template <class Test>
+bool all_operands(const Problem& p, Test&& well) {
+  for (int i = 0; i < p.num_inputs(); ++i)
+    if (!well(p.in(i))) return false;
+  for (int i = 0; i < p.num_outputs(); ++i)
+    if (!well(p.out(i))) return false;
+  return true;
+}
+inline bool all_plain(const Problem& p) {
+  return all_operands(p, is_plain);
+}
+
+}  // namespace ingot::cuda
