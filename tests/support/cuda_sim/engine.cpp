@@ -63,6 +63,7 @@ cudaError_t run_by(const Executor& execute, const Launch& launch) {
   Dl_info info{};
   const bool named = dladdr(launch.function, &info) != 0 && info.dli_sname != nullptr;
   ForeignLaunch foreign{named ? info.dli_sname : launch.name.c_str(),
+                        launch.name,
                         launch.grid,
                         launch.block,
                         launch.dynamic_shared,
@@ -70,7 +71,8 @@ cudaError_t run_by(const Executor& execute, const Launch& launch) {
                         launch.arguments.size(),
                         {}};
   for (const Allocation* a : machine().memory().live())
-    foreign.memory.emplace_back(reinterpret_cast<void*>(a->base), a->bytes);
+    if (a->state == Allocation::State::Live)
+      foreign.memory.emplace_back(reinterpret_cast<void*>(a->base), a->bytes);
   const std::string complaint = execute(foreign);
   if (complaint.empty()) return cudaSuccess;
   report(Fault::Foreign, cat("kernel '", launch.name, "', executed elsewhere: ", complaint));
@@ -80,8 +82,9 @@ cudaError_t run_by(const Executor& execute, const Launch& launch) {
 }  // namespace
 
 cudaError_t Engine::run(const Launch& launch) {
-  if (const Executor& execute = machine().options().execute) return run_by(execute, launch);
-  if (executor_) return executor_(launch);
+  // Kernels that were loaded while the program ran stay the fibers'.
+  if (const Executor& execute = machine().options().execute; execute && launch.image == nullptr)
+    return run_by(execute, launch);
   prepare_thread_for_faults();
   launch_ = &launch;
   status_ = cudaSuccess;

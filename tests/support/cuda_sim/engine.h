@@ -13,7 +13,6 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,10 +36,6 @@ struct Launch {
   std::vector<std::byte> arguments;  // copies, one behind the other
   std::vector<std::size_t> offsets;
 };
-
-// Runs a launch in place of the fibers, while set: an interpreter of what another compiler made of the
-// kernel, say. Called within an operation of the device, whose memory is open.
-using Executor = std::function<cudaError_t(const Launch& launch)>;
 
 enum class WarpKind { Barrier, Shuffle, Ballot, Mma, LdMatrix };
 
@@ -95,7 +90,6 @@ class Engine {
 
   void begin(std::uint64_t seed, bool shuffle, bool races, std::size_t shared_limit);
   cudaError_t run(const Launch& launch);
-  void use(Executor executor) { executor_ = std::move(executor); }
 
   bool running() const { return launch_ != nullptr; }
   bool judging() const { return judging_; }
@@ -143,7 +137,6 @@ class Engine {
   bool shuffle_ = true, races_ = true, judging_ = false;
   std::size_t shared_limit_ = 0;
 
-  Executor executor_;
   const Launch* launch_ = nullptr;
   std::vector<void*> argument_pointers_;
   cudaError_t status_ = cudaSuccess;

@@ -29,9 +29,22 @@ bool machine_exists() {
   return the_machine != nullptr;
 }
 
-void reset(const Options& options) {
+namespace {
+Executor& usual_executor() {
+  static Executor executor;
+  return executor;
+}
+}  // namespace
+
+void execute_by(Executor executor) {
+  usual_executor() = std::move(executor);
+}
+
+void reset(const Options& given) {
   static const bool once = (catch_hardware_faults(), true);
   (void)once;
+  Options options = given;
+  if (!options.execute) options.execute = usual_executor();
   the_machine.reset();
   the_machine = std::make_unique<Machine>(options);
   engine().begin(options.seed * 31 + 7, options.shuffle_threads, options.check_races, kSharedPerBlock);

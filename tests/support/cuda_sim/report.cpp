@@ -109,13 +109,10 @@ std::string file_name(const char* path) {
   return slash == nullptr ? path : slash + 1;
 }
 
-std::string function_name(const void* function) {
-  Dl_info info{};
-  if (dladdr(function, &info) == 0 || info.dli_sname == nullptr || info.dli_saddr != function)
-    return cat("kernel at ", function);
+std::string plain_name(const char* symbol) {
   int status = 0;
-  char* const plain = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-  std::string name = status == 0 ? plain : info.dli_sname;
+  char* const plain = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
+  std::string name = status == 0 ? plain : symbol;
   std::free(plain);
   // "void ns::f<float>(float const*, int)": the part between result and parameters.
   int depth = 0;
@@ -131,6 +128,13 @@ std::string function_name(const void* function) {
   name.resize(end);
   if (name.starts_with("void ")) name.erase(0, 5);
   return name;
+}
+
+std::string function_name(const void* function) {
+  Dl_info info{};
+  if (dladdr(function, &info) == 0 || info.dli_sname == nullptr || info.dli_saddr != function)
+    return cat("kernel at ", function);
+  return plain_name(info.dli_sname);
 }
 
 std::string source_line(const void* code) {

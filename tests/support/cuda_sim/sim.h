@@ -36,6 +36,7 @@ enum class Policy { Demand, Random, Eager };
 // A launch as somebody else than the simulator's fibers may execute it, e.g. from the kernel's PTX.
 struct ForeignLaunch {
   const char* symbol;  // mangled
+  std::string name;    // readable, without parameters: plain_name(symbol)
   dim3 grid, block;
   std::size_t dynamic_shared;
   const std::byte* arguments;  // laid out as CUDA lays them out
@@ -44,6 +45,10 @@ struct ForeignLaunch {
 };
 // Gives the executor's complaint, or "".
 using Executor = std::function<std::string(const ForeignLaunch&)>;
+// For every reset from now on whose options name none.
+void execute_by(Executor executor);
+// "ns::f<float>" of a mangled name.
+std::string plain_name(const char* symbol);
 
 struct Options {
   std::uint64_t seed = 1;
@@ -53,7 +58,8 @@ struct Options {
   bool check_races = true;                      // needs kernels compiled with access callbacks
   int devices = 1;                              // 0: a machine without a GPU
   int sm = 90;
-  Executor execute{};  // null: the simulator's fibers
+  Executor execute{};  // null: that of execute_by(), else the simulator's fibers. Kernels that are compiled
+                       // at run time are the fibers' in any case
 };
 void reset(const Options& options = {});
 
