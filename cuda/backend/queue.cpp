@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "cuda/base/memory.h"
+#include "cuda/base/nvtx.h"
 
 namespace ingot::cuda {
 
@@ -70,6 +71,7 @@ void CudaQueue::end() noexcept {
 }
 
 void CudaQueue::replay(std::span<const QueuePart> parts) {
+  const NvtxRange range("run");
   // The first run loads kernels and sets their limits, which is slow and in part not allowed in a capture.
   if (!ran_) {
     for (const QueuePart& part : parts) part.work();
@@ -86,6 +88,7 @@ void CudaQueue::replay(std::span<const QueuePart> parts) {
 }
 
 void CudaQueue::record(std::span<const QueuePart> parts) {
+  const NvtxRange range("capture");
   std::vector<std::optional<GraphExec>> graphs;
   for (const QueuePart& part : parts) {
     graphs.emplace_back();

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "cuda/base/nvtx.h"
 #include "cuda/jit/elementwise_source.h"
 #include "cuda/jit/node_source.h"
 #include "cuda/ops/generated_kernel.h"
@@ -29,7 +30,10 @@ class BoundElementwise final : public BoundStep {
     pointers_.insert(pointers_.end(), b.outputs.begin(), b.outputs.end());
     for (void*& p : pointers_) arguments_.push_back(&p);
   }
-  void run() override { kernel_->launch(arguments_, stream_); }
+  void run() override {
+    const NvtxRange range("elementwise");
+    kernel_->launch(arguments_, stream_);
+  }
 
  private:
   std::shared_ptr<GeneratedKernel> kernel_;

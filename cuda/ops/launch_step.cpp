@@ -1,21 +1,28 @@
 #include "cuda/ops/launch_step.h"
 
+#include "cuda/base/nvtx.h"
+
 namespace ingot::cuda {
 
 namespace {
 
 class BoundLaunch final : public BoundStep {
  public:
-  BoundLaunch(std::shared_ptr<const LaunchFn> fn, const Bindings& b, const Stream& stream)
+  BoundLaunch(std::shared_ptr<const LaunchFn> fn, std::string kernel, const Bindings& b, const Stream& stream)
       : fn_(std::move(fn)),
+        kernel_(std::move(kernel)),
         inputs_(b.inputs.begin(), b.inputs.end()),
         outputs_(b.outputs.begin(), b.outputs.end()),
         workspace_(b.workspace),
         stream_(stream) {}
-  void run() override { (*fn_)(inputs_.data(), outputs_.data(), workspace_, stream_); }
+  void run() override {
+    const NvtxRange range(kernel_.c_str());
+    (*fn_)(inputs_.data(), outputs_.data(), workspace_, stream_);
+  }
 
  private:
-  std::shared_ptr<const LaunchFn> fn_;  // outlives the Step it came from
+  std::shared_ptr<const LaunchFn> fn_;  // outlives the Step it came from, as does the name
+  std::string kernel_;
   std::vector<void*> inputs_, outputs_;
   void* workspace_;
   const Stream& stream_;
@@ -25,7 +32,7 @@ class LaunchStep final : public Step {
  public:
   explicit LaunchStep(LaunchFn fn) : fn_(std::make_shared<const LaunchFn>(std::move(fn))) {}
   std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
-    return std::make_unique<BoundLaunch>(fn_, b, stream_of(*this, b));
+    return std::make_unique<BoundLaunch>(fn_, kernel, b, stream_of(*this, b));
   }
 
  private:
