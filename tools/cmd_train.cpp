@@ -21,7 +21,7 @@ struct TrainArguments {
   std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
   std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
   double lr = 0.0, weight_decay = 5e-4, clip_norm = 0.0, label_smoothing = 0.0;
-  bool no_flip = false, resume = false, check_numerics = false, json = false;
+  bool no_flip = false, resume = false, check_numerics = false, debug = false, json = false;
   int workers = 1;
   std::uint64_t seed = 0;
 };
@@ -153,6 +153,7 @@ int run_train(TrainArguments& a) {
   to.target = a.device.target();
   to.seed = a.seed;
   to.check_numerics = a.check_numerics;
+  to.debug = a.debug;
   to.model_name = a.model.model;
   to.model_config = {
       {"in_channels", *mo.in_channels}, {"image_size", *mo.image_size}, {"num_classes", *mo.num_classes}};
@@ -283,6 +284,7 @@ Action add_train(CLI::App& app) {
       ->capture_default_str()
       ->check(at_least(0));
   app.add_flag("--check-numerics", a->check_numerics, "Look for NaN and infinity in every result (slow)");
+  app.add_flag("--debug", a->debug, "Wait for every node, so that an error of a GPU names it (slow)");
   app.add_flag("--json", a->json, "No progress line; print one JSON object at the end");
   app.footer(
       "Example:\n  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first\n"

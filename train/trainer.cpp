@@ -80,6 +80,7 @@ struct Trainer::Impl {
     SessionOptions o;
     o.seed = options.seed;
     o.check_numerics = options.check_numerics;
+    o.debug = options.debug;
     o.guard = guard;
     Session s(compile(graph, {.target = options.target}), o);
     if (s.program().graph().find_state("generator") != nullptr) {

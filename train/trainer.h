@@ -56,7 +56,9 @@ struct TrainerOptions {
   Target target = Target::cpu();
   std::uint64_t seed = 0;
   bool check_numerics = false;  // look at every result of every step, and name the first that is not finite
-  std::string model_name{};     // kept in checkpoints, so that another model's is refused by name
+  bool debug =
+      false;  // wait for every step, so that an error of a GPU names its node (SessionOptions::debug)
+  std::string model_name{};  // kept in checkpoints, so that another model's is refused by name
   std::map<std::string, std::int64_t>
       model_config{};  // likewise: a checkpoint alone says how to build its model
 };

@@ -29,8 +29,7 @@ bool is_sticky(cudaError_t code) {
 std::string_view advice(cudaError_t code) {
   if (is_sticky(code))
     return "the CUDA context is lost, nothing on this device can go on in this process; a kernel did this, "
-           "run with "
-           "the debug option to learn which node";
+           "run with SessionOptions::debug (`ingot train --debug`) to learn which node";
   switch (code) {
     case cudaErrorMemoryAllocation:
       return "the device has too little free memory; use a smaller batch or another element type, or end the "
