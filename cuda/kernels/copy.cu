@@ -159,21 +159,19 @@ unsigned blocks_of(long long pieces, int a_block) {
   return blocks_for(static_cast<std::size_t>(pieces), static_cast<unsigned>(a_block));
 }
 
+// Axes are collected from the outermost on, without allocating: copies are issued inside a run.
+Axes no_axes() {
+  Axes a;
+  a.rank = 0;
+  a.pieces = 1;
+  return a;
+}
 void put(Axes& a, const CopyAxis& axis) {
   const int d = a.rank++;
   a.size[d] = Divider(axis.size);
   a.from[d] = axis.from;
   a.to[d] = axis.to;
   a.pieces *= axis.size;
-}
-
-Axes axes_of(const std::vector<CopyAxis>& list) {
-  Axes a;
-  a.rank = 0;
-  a.pieces = 1;
-  for (const CopyAxis& axis : list) put(a, axis);
-  if (a.rank == 0) put(a, {1, 0, 0});
-  return a;
 }
 
 // All strides and bases in bytes, or'ed: what a unit must divide.
@@ -185,12 +183,14 @@ std::size_t strides_of(const StridedCopy& c, std::size_t axes) {
 
 void copy_pieces(const StridedCopy& c, std::size_t unit, const void* from, void* to, const Stream& stream) {
   const auto ratio = static_cast<std::int64_t>(unit / c.element);
-  std::vector<CopyAxis> list = c.axes;
-  if (ratio > 1) {
-    for (CopyAxis& axis : list) axis = {axis.size, axis.from / ratio, axis.to / ratio};
-    list.back() = {c.axes.back().size / ratio, 1, 1};
+  Axes a = no_axes();
+  for (std::size_t d = 0; d < c.axes.size(); ++d) {
+    const CopyAxis& axis = c.axes[d];
+    if (ratio > 1 && d + 1 == c.axes.size())
+      put(a, {axis.size / ratio, 1, 1});
+    else
+      put(a, {axis.size, axis.from / ratio, axis.to / ratio});
   }
-  const Axes a = axes_of(list);
   with_unit(unit, [&]<class Unit>(Unit*) {
     launch(pieces_kernel<Unit>, dim3(blocks_of(a.pieces, kThreads * kItems)), dim3(kThreads), 0, stream, a,
            static_cast<const Unit*>(from) + c.from_base / ratio, static_cast<Unit*>(to) + c.to_base / ratio);
@@ -199,10 +199,11 @@ void copy_pieces(const StridedCopy& c, std::size_t unit, const void* from, void*
 
 void copy_gathered(const StridedCopy& c, const void* from, void* to, const Stream& stream) {
   const auto many = static_cast<std::int64_t>(16 / c.element);
-  std::vector<CopyAxis> list = c.axes;
-  const long long step = list.back().from;
-  list.back() = {list.back().size / many, step * many, many};
-  const Axes a = axes_of(list);
+  const CopyAxis& inner = c.axes.back();
+  const long long step = inner.from;
+  Axes a = no_axes();
+  for (std::size_t d = 0; d + 1 < c.axes.size(); ++d) put(a, c.axes[d]);
+  put(a, {inner.size / many, step * many, many});
   with_element(c.element, [&]<class T>(T*) {
     launch(gathered_pieces_kernel<T>, dim3(blocks_of(a.pieces, kThreads)), dim3(kThreads), 0, stream, a,
            static_cast<const T*>(from) + c.from_base, static_cast<T*>(to) + c.to_base, step);
@@ -229,15 +230,18 @@ void launch_tiles(const StridedCopy& c, const CopyAxis& tall, const CopyAxis& wi
 void copy_tiles(const StridedCopy& c, std::size_t tall_axis, const void* from, void* to,
                 const Stream& stream) {
   const CopyAxis tall = c.axes[tall_axis], wide = c.axes.back();
-  std::vector<CopyAxis> rest(c.axes.begin(), c.axes.end() - 1);
-  rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(tall_axis));
-  const Axes outer = axes_of(rest);
   // A word of several elements needs whole words along both sides and words at every stride.
   std::size_t bits =
       static_cast<std::size_t>(tall.size | wide.size | wide.from | tall.to | c.from_base | c.to_base) *
           c.element |
       address_of(from) | address_of(to);
-  for (const CopyAxis& axis : rest) bits |= static_cast<std::size_t>(axis.from | axis.to) * c.element;
+  Axes outer = no_axes();
+  for (std::size_t d = 0; d + 1 < c.axes.size(); ++d) {
+    if (d == tall_axis) continue;
+    put(outer, c.axes[d]);
+    bits |= static_cast<std::size_t>(c.axes[d].from | c.axes[d].to) * c.element;
+  }
+  if (outer.rank == 0) put(outer, {1, 0, 0});
   const bool words = bits % sizeof(unsigned) == 0;
   if (c.element == 1 && words) return launch_tiles<unsigned char, 4>(c, tall, wide, outer, from, to, stream);
   if (c.element == 2 && words) return launch_tiles<unsigned short, 2>(c, tall, wide, outer, from, to, stream);

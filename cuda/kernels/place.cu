@@ -190,29 +190,29 @@ void place(const Placement& p, const void* from, std::uint64_t value, void* to, 
   });
 }
 
-void concat(std::span<const ConcatPart> parts, std::int64_t outer, std::size_t element, void* to,
-            const Stream& stream) {
+void concat(const void* const* from, std::span<const std::int64_t> runs, std::int64_t outer,
+            std::size_t element, void* to, const Stream& stream) {
   using namespace place_kernels;
   check_element(element);
   std::int64_t pitch = 0;
   std::size_t bits = address_of(to);
-  for (const ConcatPart& part : parts) {
-    pitch += part.run;
-    if (part.run != 0) bits |= static_cast<std::size_t>(part.run) * element | address_of(part.from);
+  for (std::size_t k = 0; k < runs.size(); ++k) {
+    pitch += runs[k];
+    if (runs[k] != 0) bits |= static_cast<std::size_t>(runs[k]) * element | address_of(from[k]);
   }
   if (outer == 0 || pitch == 0) return;
   const std::size_t unit = widest_unit({bits});
   const auto ratio = static_cast<std::int64_t>(unit / element);
   std::int64_t start = 0;
-  for (std::size_t next = 0; next < parts.size();) {
+  for (std::size_t next = 0; next < runs.size();) {
     Parts p;
     p.pitch = pitch / ratio;
     unsigned count = 0;
     std::int64_t most = 0;
-    for (; next < parts.size() && count < kMaxParts; ++next) {
-      const std::int64_t run = parts[next].run / ratio;
+    for (; next < runs.size() && count < kMaxParts; ++next) {
+      const std::int64_t run = runs[next] / ratio;
       if (run == 0) continue;
-      p.from[count] = parts[next].from;
+      p.from[count] = from[next];
       p.run[count] = Divider(run);
       p.pieces[count] = outer * run;
       p.start[count] = start;

@@ -7,7 +7,7 @@
 //
 //   // [2, 3] in the middle of zeros [4, 7]
 //   place(plan_place({{4, 1, 1, 2, 3}, {7, 2, 1, 3, 1}}, sizeof(float)), x, 0, y, stream);
-//   concat({{a, 3 * 64}, {b, 5 * 64}}, outer, sizeof(float), y, stream);        // [outer, 3 + 5, 64]
+//   concat(operands, std::array{3 * 64L, 5 * 64L}, outer, sizeof(float), y, stream);   // [outer, 3 + 5, 64]
 #pragma once
 
 #include <cstddef>
@@ -38,12 +38,8 @@ Placement plan_place(std::vector<PlaceAxis> axes, std::size_t element);
 // `value`: the constant's bits, in the lowest bytes.
 void place(const Placement& placement, const void* from, std::uint64_t value, void* to, const Stream& stream);
 
-// The result is [outer, a_0 + a_1 + ...] elements, operand k is [outer, a_k].
-struct ConcatPart {
-  const void* from = nullptr;
-  std::int64_t run = 0;  // elements, a_k
-};
-void concat(std::span<const ConcatPart> parts, std::int64_t outer, std::size_t element, void* to,
-            const Stream& stream);
+// The result is [outer, runs[0] + runs[1] + ...] elements, operand k, at from[k], is [outer, runs[k]].
+void concat(const void* const* from, std::span<const std::int64_t> runs, std::int64_t outer,
+            std::size_t element, void* to, const Stream& stream);
 
 }  // namespace ingot::cuda

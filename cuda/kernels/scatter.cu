@@ -106,14 +106,15 @@ __global__ void search_kernel(const T* u, Rows rows, T* y, Sizes s, long long th
 // ---- Pieces of the sorted indices -----------------------------------------------------------------------
 // sums[piece][0]: of the row that began in an earlier piece; [1]: of the row that goes on in the next one.
 
-template <class T, int V>
-__device__ inline Acc<T>* slot(Acc<T>* sums, const Sizes& s, long long piece, int which, long long column) {
+template <class A, int V>
+__device__ inline A* slot(A* sums, const Sizes& s, long long piece, int which, long long column) {
   return sums + ((2 * piece + which) * s.columns.divisor + column) * V;
 }
 
-template <class T, int V>
-__global__ void pieces_kernel(const T* u, const unsigned* row_of, const unsigned* position_of, T* y,
-                              Acc<T>* sums, Sizes s, long long threads) {
+// A is Acc<T>; nvcc and g++ would write the alias differently into the kernel's name.
+template <class T, class A, int V>
+__global__ void pieces_kernel(const T* u, const unsigned* row_of, const unsigned* position_of, T* y, A* sums,
+                              Sizes s, long long threads) {
   const long long thread = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (thread >= threads) return;
   const long long piece = s.columns.quotient(thread), column = thread - piece * s.columns.divisor;
@@ -124,8 +125,8 @@ __global__ void pieces_kernel(const T* u, const unsigned* row_of, const unsigned
   T* const to = y + outer * s.dim * s.inner + inner;
   unsigned row = row_of[begin];
   bool earlier = begin > 0 && row_of[begin - 1] == row;
-  Acc<T> sum[V] = {};
-  const auto put = [&](Acc<T>* at) {
+  A sum[V] = {};
+  const auto put = [&](A* at) {
 #pragma unroll
     for (int v = 0; v < V; ++v) at[v] = sum[v];
   };
@@ -144,7 +145,7 @@ __global__ void pieces_kernel(const T* u, const unsigned* row_of, const unsigned
       if (j + b >= end || row >= s.dim) continue;
       if (rows[b] != row) {
         if (earlier)
-          put(slot<T, V>(sums, s, piece, 0, column));
+          put(slot<A, V>(sums, s, piece, 0, column));
         else
           write<T, V>(to + row * s.inner, sum);
         row = rows[b];
@@ -159,16 +160,16 @@ __global__ void pieces_kernel(const T* u, const unsigned* row_of, const unsigned
   }
   if (row >= s.dim) return;  // only indices that name none were left
   if (earlier)
-    put(slot<T, V>(sums, s, piece, 0, column));
+    put(slot<A, V>(sums, s, piece, 0, column));
   else if (end < s.count && row_of[end] == row)
-    put(slot<T, V>(sums, s, piece, 1, column));
+    put(slot<A, V>(sums, s, piece, 1, column));
   else
     write<T, V>(to + row * s.inner, sum);
 }
 
 // The rows that begin in this thread's piece and go on in the next.
-template <class T, int V>
-__global__ void crossing_kernel(const unsigned* row_of, T* y, Acc<T>* sums, Sizes s, long long threads) {
+template <class T, class A, int V>
+__global__ void crossing_kernel(const unsigned* row_of, T* y, A* sums, Sizes s, long long threads) {
   const long long thread = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (thread >= threads) return;
   const long long piece = s.columns.quotient(thread), column = thread - piece * s.columns.divisor;
@@ -176,19 +177,19 @@ __global__ void crossing_kernel(const unsigned* row_of, T* y, Acc<T>* sums, Size
   if (end >= s.count) return;
   const unsigned row = row_of[end];
   if (row >= s.dim || row_of[end - 1] != row || (begin > 0 && row_of[begin - 1] == row)) return;
-  Acc<T> sum[V];
-  const Acc<T>* at = slot<T, V>(sums, s, piece, 1, column);
+  A sum[V];
+  const A* at = slot<A, V>(sums, s, piece, 1, column);
 #pragma unroll
   for (int v = 0; v < V; ++v) sum[v] = at[v];
   constexpr int kLater = V > 4 ? 2 : kInFlight;  // as registers allow
   for (long long next = piece + 1, many = kLater; many == kLater; next += kLater) {
-    Some<Acc<T>, V> later[kLater];
+    Some<A, V> later[kLater];
     many = 0;
 #pragma unroll
     for (int b = 0; b < kLater; ++b) {
       if ((next + b) * kPiece >= s.count || row_of[(next + b) * kPiece] != row) continue;
       many = b + 1;
-      at = slot<T, V>(sums, s, next + b, 0, column);
+      at = slot<A, V>(sums, s, next + b, 0, column);
 #pragma unroll
       for (int v = 0; v < V; ++v) later[b].at[v] = at[v];
     }
@@ -237,10 +238,10 @@ void launch_vector(const T* u, const Rows& rows, T* y, const ScatterShape& s, vo
   auto* const sums =
       reinterpret_cast<Acc<T>*>(static_cast<std::byte*>(workspace) + sort_rows_workspace(s.count, s.dim));
   const long long threads = columns * pieces_of(s);
-  launch(pieces_kernel<T, V>, dim3(blocks_of(threads)), dim3(kThreads), 0, stream, u, sorted.row,
+  launch(pieces_kernel<T, Acc<T>, V>, dim3(blocks_of(threads)), dim3(kThreads), 0, stream, u, sorted.row,
          sorted.position, y, sums, sizes, threads);
-  launch(crossing_kernel<T, V>, dim3(blocks_of(threads)), dim3(kThreads), 0, stream, sorted.row, y, sums,
-         sizes, threads);
+  launch(crossing_kernel<T, Acc<T>, V>, dim3(blocks_of(threads)), dim3(kThreads), 0, stream, sorted.row, y,
+         sums, sizes, threads);
 }
 
 template <class T>

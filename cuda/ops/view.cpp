@@ -160,9 +160,7 @@ std::unique_ptr<Step> lower_concat(const Problem& p) {
   for (int k = 0; k < p.num_inputs(); ++k) runs.push_back(p.in(k).shape[axis] * inner);
   return launch_step("concat", [=, element = size_of(y.dtype), runs = std::move(runs)](
                                    void* const* in, void* const* out, void*, const Stream& stream) {
-    std::vector<ConcatPart> parts;
-    for (std::size_t k = 0; k < runs.size(); ++k) parts.push_back({in[k], runs[k]});
-    concat(parts, outer, element, out[0], stream);
+    concat(in, runs, outer, element, out[0], stream);
   });
 }
 

@@ -13,7 +13,6 @@
 namespace ingot {
 namespace {
 
-using cuda::ConcatPart;
 using cuda::PlaceAxis;
 using cuda::plan_place;
 using cuda::Stream;
@@ -98,13 +97,13 @@ void check_concat(const std::vector<std::int64_t>& runs, std::int64_t outer, std
   const Stream stream;
   std::vector<Bytes> operands;
   std::vector<Placed> placed;
-  std::vector<ConcatPart> parts;
+  std::vector<const void*> from;
   std::size_t pitch = 0;
   placed.reserve(runs.size());
   for (std::size_t k = 0; k < runs.size(); ++k) {
     operands.push_back(numbered(outer * runs[k], element, static_cast<unsigned>(k + 1)));
     placed.emplace_back(operands[k], shift * element, stream);
-    parts.push_back({placed[k].data(), runs[k]});
+    from.push_back(placed[k].data());
     pitch += static_cast<std::size_t>(runs[k]) * element;
   }
   Bytes want;
@@ -115,7 +114,7 @@ void check_concat(const std::vector<std::int64_t>& runs, std::int64_t outer, std
                   operands[k].begin() + static_cast<std::ptrdiff_t>((o + 1) * run));
     }
   const Placed dy(want.size(), 0);
-  cuda::concat(parts, outer, element, dy.data(), stream);
+  cuda::concat(from.data(), runs, outer, element, dy.data(), stream);
   EXPECT_EQ(dy.bytes(stream), want) << "runs " << join(runs) << " outer " << outer << " element " << element;
 }
 

@@ -106,8 +106,8 @@ TEST_F(PtxMovement, Placements) {
       check(cat("concat, element ", element), {"place.cu"},
             {numbered(3 * run, element), numbered(3 * 2 * run, element, 2)}, out, 0,
             [&](const void* const* in, void* y, void*, const Stream& stream) {
-              const cuda::ConcatPart parts[] = {{in[0], run}, {in[1], 2 * run}};
-              cuda::concat(parts, 3, element, y, stream);
+              const std::int64_t runs[] = {run, 2 * run};
+              cuda::concat(in, runs, 3, element, y, stream);
             });
     }
     check(cat("fill, element ", element), {"fill.cu"}, {}, 37 * element, 0,
