@@ -83,7 +83,7 @@ cudaError_t run_by(const Executor& execute, const Launch& launch) {
 
 cudaError_t Engine::run(const Launch& launch) {
   // Kernels that were loaded while the program ran stay the fibers'.
-  if (const Executor& execute = machine().options().execute; execute && launch.image == nullptr)
+  if (const Executor& execute = machine().options().execute; execute && launch.library == nullptr)
     return run_by(execute, launch);
   prepare_thread_for_faults();
   launch_ = &launch;
