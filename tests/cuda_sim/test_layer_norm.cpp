@@ -96,7 +96,7 @@ TEST_F(LayerNorm, EveryKindOfRowInEveryDtype) {
 }
 
 TEST_F(LayerNorm, LongRows) {
-  for (const LayerNormShape& s : {LayerNormShape{3, 8192}, {17, 8200}, {2, 8201}, {1, 20000}}) {
+  for (const LayerNormShape& s : {LayerNormShape{1, 8192}, {9, 8200}, {1, 8201}, {1, 20000}}) {
     check<float>({.shape = s});
     check<bf16>({.shape = s});
   }

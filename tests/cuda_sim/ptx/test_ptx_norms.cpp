@@ -3,7 +3,7 @@
 #include <cmath>
 #include <functional>
 
-#include "core/ops/pool.h"
+#include "core/base/error.h"
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/layer_norm.h"
 #include "cuda/kernels/loss.h"
