@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "gtest/gtest.h"
 #include "tests/support/cuda_sim/sim.h"
 
 namespace ingot {

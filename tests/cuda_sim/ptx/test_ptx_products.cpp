@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "core/base/error.h"
 #include "cuda/kernels/conv.h"
 #include "cuda/kernels/matmul.h"
 #include "tests/cuda_sim/element.h"
