@@ -14,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "gtest/gtest.h"
 #include "tests/support/cuda_sim/sim.h"
 
 namespace ingot {
