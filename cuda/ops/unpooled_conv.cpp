@@ -74,6 +74,9 @@ class UnpooledStep final : public Step {
 
 std::unique_ptr<Step> lower(const Problem& p, const UnpooledConvAttrs& a, int dy, std::string_view conv_op,
                             Attrs conv_attrs) {
+  // Where windows overlap, sums of their gradients would be rounded on the way.
+  const bool apart = a.pool_stride[0] >= a.pool_kernel[0] && a.pool_stride[1] >= a.pool_kernel[1];
+  if (!apart && p.in(dy).dtype != DType::F32) return nullptr;
   const TensorType unpooled(p.in(dy).dtype, a.pool_input_shape, Layout::channels_last(4));
   const auto unpool = Alone("max_pool2d_grad", a.pool(), {p.in(dy), p.in(dy + 1)}, unpooled).lower(p.target);
   std::vector<TensorType> operands;

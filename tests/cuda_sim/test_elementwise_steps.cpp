@@ -49,6 +49,7 @@ class ElementwiseSteps : public SimTest {
  protected:
   void SetUp() override {
     SimTest::SetUp();
+    cuda::compile_generated_kernels();  // those that other tests bound and never launched
     auto watched = std::make_unique<WatchedCompiler>();
     compiler_ = watched.get();
     cuda::use_kernel_compiler(std::move(watched));

@@ -21,7 +21,8 @@ Graph training(const char* model, std::int64_t batch, const Optimizer& optimizer
 // Ops of the compiled graph that have no row in the table, for a message; the CPU's passes are the same.
 std::set<std::string> not_served(const Graph& g) {
   std::set<std::string> ops;
-  for (const Node& n : compile(g, {.target = Target::cpu(1)})->graph().nodes())
+  const ProgramPtr program = compile(g, {.target = Target::cpu(1)});
+  for (const Node& n : program->graph().nodes())
     if (cuda::lowerings().find(n.op) == nullptr) ops.insert(n.op);
   return ops;
 }
