@@ -1,5 +1,6 @@
 #include "cuda/ops/generated_kernel.h"
 
+#include <algorithm>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -28,7 +29,7 @@ class GeneratedKernels {
       auto [arch, unknown] = architectures_.try_emplace(device, 0);
       if (unknown) arch->second = device_info(device).sm;
       at->second = std::shared_ptr<GeneratedKernel>(new GeneratedKernel(std::move(source), arch->second));
-      pending_.push_back(at->second);
+      if (at->second->source_.blocks > 0) pending_.push_back(at->second);
     }
     return at->second;
   }
@@ -36,7 +37,11 @@ class GeneratedKernels {
   void load(GeneratedKernel& kernel) {
     const std::lock_guard lock(mutex_);
     if (kernel.loaded_) return;
-    if (kernel.image_.empty()) compile_pending(&kernel);
+    if (kernel.image_.empty()) {
+      if (std::none_of(pending_.begin(), pending_.end(), [&](const auto& k) { return k.get() == &kernel; }))
+        pending_.push_back(kernel.shared_from_this());
+      compile_pending(&kernel);
+    }
     kernel.module_ = Module(kernel.source_.name, kernel.image_);
     kernel.kernel_ = kernel.module_.kernel(kernel.source_.name);
     kernel.image_ = {};
@@ -62,24 +67,21 @@ class GeneratedKernels {
  private:
   GeneratedKernels() : compiler_(std::make_unique<NvrtcCompiler>()) {}
 
-  // All that wait. A text that is refused stays waiting, and is an error only of the kernel that needs it
-  // now.
+  // All that wait. A text that is refused waits no longer, and is an error only of the kernel that needs it
+  // now; whoever launches it later tries again.
   void compile_pending(const GeneratedKernel* wanted) {
     std::vector<KernelJob> jobs;
     for (const auto& k : pending_) jobs.push_back({&k->source_, k->arch_});
     std::vector<CompiledKernel> results = compiler_->compile_all(jobs);
     std::exception_ptr error;
-    std::vector<std::shared_ptr<GeneratedKernel>> refused;
     for (std::size_t i = 0; i < pending_.size(); ++i) {
       pending_[i]->image_ = std::move(results[i].image);
-      if (results[i].error == nullptr) {
+      if (results[i].error == nullptr)
         ++stats_.compiled;
-        continue;
-      }
-      refused.push_back(pending_[i]);
-      if (pending_[i].get() == wanted) error = results[i].error;
+      else if (pending_[i].get() == wanted)
+        error = results[i].error;
     }
-    pending_ = std::move(refused);
+    pending_.clear();
     if (error != nullptr) std::rethrow_exception(error);
   }
 

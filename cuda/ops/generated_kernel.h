@@ -23,7 +23,7 @@
 
 namespace ingot::cuda {
 
-class GeneratedKernel {
+class GeneratedKernel : public std::enable_shared_from_this<GeneratedKernel> {
  public:
   // One argument per operand and result, in the order of KernelSource; all addresses as aligned as it says.
   // The stream is of the device that was current when the kernel was asked for. Throws what the compiler
@@ -48,7 +48,8 @@ class GeneratedKernel {
 // nothing.
 std::shared_ptr<GeneratedKernel> generated_kernel(KernelSource source);
 
-// Compiles now what was asked for and is not compiled. A text that is refused is an error of its first launch.
+// Compiles now what was asked for and is not compiled. A text that is refused is an error of its first
+// launch.
 void compile_generated_kernels();
 
 // Replaces NVRTC, in tests on the simulated device. Kernels that were compiled before stay.

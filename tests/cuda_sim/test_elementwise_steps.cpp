@@ -49,7 +49,7 @@ class ElementwiseSteps : public SimTest {
  protected:
   void SetUp() override {
     SimTest::SetUp();
-    cuda::compile_generated_kernels();  // those that other tests bound and never launched
+    cuda::compile_generated_kernels();  // what tests before this one asked for and never launched
     auto watched = std::make_unique<WatchedCompiler>();
     compiler_ = watched.get();
     cuda::use_kernel_compiler(std::move(watched));
@@ -117,6 +117,9 @@ TEST_F(ElementwiseSteps, ATextThatIsRefusedIsTheErrorOfItsStepAlone) {
   const auto good = bind(*lower(add_constant(101, 78.0)), {x.data()}, {y.data()}, stream);
   good->run();
   EXPECT_EQ(to_host<float>(y, stream), std::vector<float>(101, 80.0f));
+  EXPECT_EQ(compiler_->calls_, 2);
+  cuda::compile_generated_kernels();
+  EXPECT_EQ(compiler_->calls_, 2) << "what was refused is tried again by its own launch only";
   for (int i = 0; i < 2; ++i)
     EXPECT_TRUE(says(message_of<Error>([&] { bad->run(); }), "refused on purpose", "ew_add"));
   compiler_->refused_.clear();
@@ -173,7 +176,8 @@ TEST_F(ElementwiseSteps, NothingToDoLaunchesNothing) {
   bind(*lower(add_constant(0, 1.0)), {x.data()}, {x.data()}, stream)->run();
   stream.synchronize();
   EXPECT_EQ(sim::counters().kernels_run, 0u);
-  EXPECT_EQ(compiler_->calls_, 0);
+  cuda::compile_generated_kernels();
+  EXPECT_EQ(compiler_->calls_, 0) << "there is no kernel to compile";
 }
 
 TEST_F(ElementwiseSteps, NeedsAStream) {

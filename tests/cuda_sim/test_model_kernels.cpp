@@ -100,7 +100,7 @@ std::vector<std::string> model_names() {
   return names;
 }
 INSTANTIATE_TEST_SUITE_P(All, ModelKernelsCompile, testing::ValuesIn(model_names()),
-                         [](const testing::TestParamInfo<std::string>& model) { return model.param; });
+                         [](const testing::TestParamInfo<std::string>& p) { return p.param; });
 
 }  // namespace
 }  // namespace ingot
