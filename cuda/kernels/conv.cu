@@ -53,6 +53,7 @@ ConvGeometry conv_geometry(const ConvProblem& p) {
   fit(p.w + 2 * p.padding[1], "the padded width");
   fit((p.kh + 1) * g.dilation_h, "the dilated kernel's height");
   fit((p.kw + 1) * g.dilation_w, "the dilated kernel's width");
+  fit(p.kh * p.kw, "the kernel's number of taps");
   g.groups = fit(p.groups, "the number of groups");
   g.cg = static_cast<int>(p.c / p.groups), g.og = static_cast<int>(p.o / p.groups);
   g.by_stride_h = gpu::Divider(g.stride_h), g.by_stride_w = gpu::Divider(g.stride_w);

@@ -27,13 +27,15 @@ constexpr int kGradTaps = 3;  // of a block, gradient of the weight
 // The forward pass and the gradient of the input differ in where a pixel's taps lie: Source is ForwardImage
 // or GradImage, whose depth is a tap and a channel.
 template <class T, int V, class Source>
-__global__ void __launch_bounds__(kThreads) depthwise_kernel(Source source, const T* w, Output<T> out) {
+__global__ void __launch_bounds__(kThreads)
+    depthwise_kernel(Source source, const T* w, Output<T> out, unsigned channel_blocks) {
   constexpr int kChannels = kLanes * V;
   GPU_SHARED(weights, float, [kTaps][kChannels]);
   const int thread = static_cast<int>(threadIdx.x), taps = source.g.kh * source.g.kw;
-  const int own = thread % kLanes * V, channel0 = static_cast<int>(blockIdx.y) * kChannels;
+  const int own = thread % kLanes * V, channel0 = static_cast<int>(blockIdx.x % channel_blocks) * kChannels;
   const int channels = static_cast<int>(out.n), channel = channel0 + own;
-  const long long pixel0 = static_cast<long long>(blockIdx.x) * (kPixelLanes * kPixels) + thread / kLanes;
+  const long long pixel0 =
+      static_cast<long long>(blockIdx.x / channel_blocks) * (kPixelLanes * kPixels) + thread / kLanes;
   typename Source::Row rows[kPixels];
   float sums[kPixels][V] = {};
 #pragma unroll
@@ -70,18 +72,18 @@ __global__ void __launch_bounds__(kThreads) depthwise_kernel(Source source, cons
       tile::store_either<V>(sums[i], V, pixel0 + i * kPixelLanes, channel, out);
 }
 
-// Blocks (channels, slice of pixels, taps); partial[slice][c][tap].
+// Blocks (channels and taps, slice of pixels); partial[slice][c][tap].
 template <class T, int V>
 __global__ void __launch_bounds__(kThreads)
     depthwise_grad_weight_kernel(tile::PixelImage<T> x, const T* dy, float* partial, long long pixels,
-                                 long long slice) {
+                                 long long slice, unsigned channel_blocks) {
   constexpr int kChannels = kLanes * V;
   GPU_SHARED(part, float, [kPixelLanes][kChannels]);
   const ConvGeometry& g = x.g;
   const int thread = static_cast<int>(threadIdx.x), taps = g.kh * g.kw;
   const int own = thread % kLanes * V, lane = thread / kLanes;
-  const int channel0 = static_cast<int>(blockIdx.x) * kChannels, channel = channel0 + own;
-  const int tap0 = static_cast<int>(blockIdx.z) * kGradTaps;
+  const int channel0 = static_cast<int>(blockIdx.x % channel_blocks) * kChannels, channel = channel0 + own;
+  const int tap0 = static_cast<int>(blockIdx.x / channel_blocks) * kGradTaps;
   typename tile::PixelImage<T>::Row rows[kGradTaps];
 #pragma unroll
   for (int t = 0; t < kGradTaps; ++t) {
@@ -145,11 +147,12 @@ void grad_weight(const ConvCall& c, const Stream& stream) {
   const Slices s = grad_weight_slices(g);
   const std::int64_t taps = std::int64_t{1} * g.kh * g.kw;
   if (s.count > 0) {
-    const dim3 grid(blocks_for(static_cast<std::size_t>(g.c), kLanes * V), static_cast<unsigned>(s.count),
-                    blocks_for(static_cast<std::size_t>(taps), kGradTaps));
+    const unsigned channel_blocks = blocks_for(static_cast<std::size_t>(g.c), kLanes * V);
+    const dim3 grid(channel_blocks * blocks_for(static_cast<std::size_t>(taps), kGradTaps),
+                    static_cast<unsigned>(s.count));
     launch(depthwise_grad_weight_kernel<T, V>, grid, dim3(kThreads), 0, stream,
            tile::PixelImage<T>{static_cast<const T*>(c.first), g}, static_cast<const T*>(c.second),
-           static_cast<float*>(c.workspace), g.images * g.oh * g.ow, s.slice);
+           static_cast<float*>(c.workspace), g.images * g.oh * g.ow, s.slice, channel_blocks);
   }
   finish_product(c.dtype,
                  {{1, g.c * taps, 0, 1},
@@ -171,11 +174,12 @@ void image_pass(const ConvCall& c, const Stream& stream) {
   const bool second_pass = !tile::is_fast(c.epilogue.activation);
   Output<T> out = tile::make_output<T>(c.result, c.epilogue, sizes, g.c, {});
   if (second_pass) out.partial = static_cast<float*>(c.workspace);
-  const dim3 grid(blocks_for(static_cast<std::size_t>(sizes.m), kPixelLanes * kPixels),
-                  blocks_for(static_cast<std::size_t>(g.c), kLanes * V));
+  // Channels first, so that blocks side by side read the same pixels.
+  const unsigned channel_blocks = blocks_for(static_cast<std::size_t>(g.c), kLanes * V);
+  const dim3 grid(blocks_for(static_cast<std::size_t>(sizes.m), kPixelLanes * kPixels) * channel_blocks);
   const auto go = [&](const auto& source) {
     launch(depthwise_kernel<T, V, std::remove_cvref_t<decltype(source)>>, grid, dim3(kThreads), 0, stream,
-           source, static_cast<const T*>(c.second), out);
+           source, static_cast<const T*>(c.second), out, channel_blocks);
   };
   if (forward)
     go(tile::ForwardImage<T>{static_cast<const T*>(c.first), g});

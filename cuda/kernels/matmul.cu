@@ -6,6 +6,8 @@
 // once for each tile of columns and b once for each tile of rows; a product of up to eight rows or columns is
 // limited by the reading of the other operand and has kernels of its own (matmul_skinny.cu). Long sums with
 // few tiles are cut into slices (tile_schedule.h).
+#include <limits>
+
 #include "core/base/error.h"
 #include "cuda/kernels/matmul_paths.h"
 #include "cuda/kernels/tile_finish.h"
@@ -78,6 +80,9 @@ void matmul(const MatmulProblem& problem, const void* a, const void* b, void* y,
   if (t != DType::F32 && t != DType::F16 && t != DType::BF16)
     throw UsageError(cat("matmul on a GPU computes f32, f16 or bf16, got ", name(t), "; cast the operands"));
   MatmulCall c = planned(problem, epilogue.activation);
+  if (c.sizes.batches > std::numeric_limits<std::uint32_t>::max())
+    throw UsageError(cat("matmul on a GPU makes up to 2^32 - 1 products at once, got ", c.sizes.batches,
+                         "; split the batch"));
   if (c.sizes.m == 0 || c.sizes.n == 0 || c.sizes.batches == 0) return;
   c.a = a;
   c.b = b;

@@ -7,6 +7,7 @@
 
 #include "cuda/kernels/conv.h"
 #include "cuda/ops/launch_step.h"
+#include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
@@ -15,13 +16,7 @@ namespace {
 bool served(const TensorType& t) {
   TensorType wanted = t;
   wanted.layout = t.shape.rank() == 4 ? Layout::channels_last(4) : Layout::row_major();
-  return (t.dtype == DType::F32 || t.dtype == DType::F16 || t.dtype == DType::BF16) && t.same_memory(wanted);
-}
-
-bool all_served(const Problem& p) {
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (!served(p.in(i))) return false;
-  return served(p.out());
+  return is_float(t.dtype) && t.same_memory(wanted);
 }
 
 template <class A>
@@ -37,7 +32,7 @@ ConvProblem problem_of(const Problem& p, const A& a, const Shape& x, const Shape
 }
 
 std::unique_ptr<Step> lower_conv2d(const Problem& p) {
-  if (!all_served(p)) return nullptr;
+  if (!all_operands(p, served)) return nullptr;
   const auto& a = p.attrs<Conv2dAttrs>();
   const ConvProblem q = problem_of(p, a, p.in(0).shape, p.in(1).shape);
   const ScalarOp activation = a.activation.empty() ? ScalarOp::None : find_scalar_op(a.activation);
@@ -55,7 +50,7 @@ std::unique_ptr<Step> lower_conv2d(const Problem& p) {
 }
 
 std::unique_ptr<Step> lower_grad_input(const Problem& p) {
-  if (!all_served(p)) return nullptr;
+  if (!all_operands(p, served)) return nullptr;
   const ConvProblem q = problem_of(p, p.attrs<Conv2dGradInputAttrs>(), p.out().shape, p.in(1).shape);
   return launch_step(
       "conv_grad_input",
@@ -66,7 +61,7 @@ std::unique_ptr<Step> lower_grad_input(const Problem& p) {
 }
 
 std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
-  if (!all_served(p)) return nullptr;
+  if (!all_operands(p, served)) return nullptr;
   const ConvProblem q = problem_of(p, p.attrs<Conv2dGradWeightAttrs>(), p.in(0).shape, p.out().shape);
   return launch_step(
       "conv_grad_weight",

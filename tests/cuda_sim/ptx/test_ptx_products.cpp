@@ -26,6 +26,9 @@ constexpr double kTolerance = std::is_same_v<T, float> ? 2e-5
 
 class PtxProducts : public SimTest {
  protected:
+  // Large tiles take many blocks, hence long, on each; they differ from small ones in numbers only.
+  inline static const std::vector<int> kAll{80, 90, 120}, kOne{90};
+
   template <class T>
   static DeviceBuffer filled(std::int64_t n, unsigned seed, const Stream& stream) {
     std::vector<T> v;
@@ -36,10 +39,11 @@ class PtxProducts : public SimTest {
 
   // run() on the simulator's fibers, then from the PTX of each architecture.
   template <class T>
-  static void check(const std::vector<std::string>& files, const std::function<std::vector<T>()>& run) {
+  static void check(const std::vector<std::string>& files, const std::vector<int>& architectures,
+                    const std::function<std::vector<T>()>& run) {
     sim::reset();
     const std::vector<T> want = run();
-    for (const int sm : {80, 90, 120}) {
+    for (const int sm : architectures) {
       sim::reset({.sm = sm, .execute = PtxExecutor(files, sm)});
       const std::vector<T> got = run();
       for (const auto& finding : sim::take_findings()) FAIL() << "sm_" << sm << ": " << finding.text;
@@ -52,11 +56,12 @@ class PtxProducts : public SimTest {
   }
 
   template <class T>
-  static void check_matmul(MatmulProblem p, ScalarOp activation = ScalarOp::None) {
+  static void check_matmul(MatmulProblem p, ScalarOp activation = ScalarOp::None,
+                           const std::vector<int>& architectures = kAll) {
     p.dtype = kType<T>;
     SCOPED_TRACE(cat(p.m, " x ", p.n, " x ", p.k, " ", name(p.dtype), p.transpose_a ? " ta" : "",
                      p.transpose_b ? " tb" : "", p.allow_tf32 ? " tf32" : ""));
-    check<T>({"matmul_f32.cu", "matmul_half.cu", "matmul_skinny.cu", "tile_finish.cu"}, [&] {
+    check<T>({"matmul_f32.cu", "matmul_half.cu", "matmul_skinny.cu", "tile_finish.cu"}, architectures, [&] {
       const Stream stream;
       std::int64_t batches = 1, a = p.m * p.k, b = p.k * p.n;
       if (p.batch_rank > 0) {
@@ -76,11 +81,12 @@ class PtxProducts : public SimTest {
 
   // The three results one behind the other.
   template <class T>
-  static void check_conv(ConvProblem p, ScalarOp activation = ScalarOp::None) {
+  static void check_conv(ConvProblem p, ScalarOp activation = ScalarOp::None,
+                         const std::vector<int>& architectures = kAll) {
     p.dtype = kType<T>;
     SCOPED_TRACE(cat(name(p.dtype), " channels ", p.c, " to ", p.o, " groups ", p.groups,
                      p.allow_tf32 ? " tf32" : ""));
-    check<T>({"conv_f32.cu", "conv_half.cu", "conv_depthwise.cu", "tile_finish.cu"}, [&] {
+    check<T>({"conv_f32.cu", "conv_half.cu", "conv_depthwise.cu", "tile_finish.cu"}, architectures, [&] {
       const Stream stream;
       const std::int64_t xs = p.n * p.h * p.w * p.c, ws = p.o * p.kh * p.kw * (p.c / p.groups);
       const std::int64_t ys = p.n * p.oh() * p.ow() * p.o;
@@ -127,12 +133,12 @@ TEST_F(PtxProducts, MatmulTiles) {
 TEST_F(PtxProducts, MatmulLargeTiles) {
   MatmulProblem p{.m = 65, .n = 72, .k = 8, .batch_rank = 1};
   p.batch[0] = {132, 0, 8};
-  check_matmul<bf16>(p);
+  check_matmul<bf16>(p, ScalarOp::None, kOne);
   p.transpose_b = true;
-  check_matmul<f16>(p);
-  check_matmul<float>(p);
+  check_matmul<f16>(p, ScalarOp::None, kOne);
+  check_matmul<float>(p, ScalarOp::None, kOne);
   p.allow_tf32 = true;
-  check_matmul<float>(p);
+  check_matmul<float>(p, ScalarOp::None, kOne);
 }
 
 TEST_F(PtxProducts, MatmulSlicesAndOtherActivations) {
@@ -156,6 +162,8 @@ TEST_F(PtxProducts, ConvTiles) {
   check_conv<float>(p, ScalarOp::Relu);
   check_conv<f16>(p, ScalarOp::Relu);
   check_conv<bf16>(p);
+  // Phases without a tap are written by the second pass.
+  check_conv<f16>({.n = 1, .c = 8, .h = 5, .w = 4, .o = 8, .stride = {2, 2}, .padding = {1, 1}});
   ConvProblem tf32 = p;
   tf32.allow_tf32 = true;
   check_conv<float>(tf32);
@@ -178,9 +186,12 @@ TEST_F(PtxProducts, ConvAnyChannelsAndGroups) {
 }
 
 TEST_F(PtxProducts, ConvLargeTiles) {
-  check_conv<bf16>({.n = 1, .c = 8 * 132, .h = 5, .w = 14, .o = 72 * 132, .kh = 1, .kw = 1, .groups = 132});
-  check_conv<f16>({.n = 1, .c = 72 * 132, .h = 5, .w = 14, .o = 8 * 132, .kh = 1, .kw = 1, .groups = 132});
-  check_conv<float>({.n = 1, .c = 72 * 66, .h = 1, .w = 2, .o = 72 * 66, .kh = 1, .kw = 2, .groups = 66});
+  check_conv<bf16>({.n = 1, .c = 8 * 132, .h = 5, .w = 14, .o = 72 * 132, .kh = 1, .kw = 1, .groups = 132},
+                   ScalarOp::None, kOne);
+  check_conv<f16>({.n = 1, .c = 72 * 132, .h = 5, .w = 14, .o = 8 * 132, .kh = 1, .kw = 1, .groups = 132},
+                  ScalarOp::None, kOne);
+  check_conv<float>({.n = 1, .c = 72 * 66, .h = 1, .w = 2, .o = 72 * 66, .kh = 1, .kw = 2, .groups = 66},
+                    ScalarOp::None, kOne);
 }
 
 TEST_F(PtxProducts, ConvDepthwise) {
