@@ -51,10 +51,15 @@ __device__ inline RowSums group_join(RowSums value) {
     for (int step = kWarpSize / 2; step > 0; step /= 2) value = join(value, shuffled(value, step));
     return value;
   } else {
-    GPU_SHARED(slots, RowSums, [Group / kWarpSize + 1]);
-    return block_reduce<Group>(
-        value, &slots[0], [](RowSums a, RowSums b) { return join(a, b); },
-        [](RowSums r, int step) { return shuffled(r, step); });
+    // One after the other: nvcc reads 12 bytes of shared memory as 16, beyond what was written.
+    GPU_SHARED(slots, Running, [Group / kWarpSize + 1]);
+    GPU_SHARED(sums, float, [Group / kWarpSize + 1]);
+    return {block_reduce<Group>(
+                value.softmax, &slots[0], [](Running a, Running b) { return gpu::join(a, b); },
+                [](Running r, int step) { return gpu::shuffled(r, step); }),
+            block_reduce<Group>(
+                value.sum, &sums[0], [](float a, float b) { return a + b; },
+                [](float v, int step) { return shuffle_xor(v, step); })};
   }
 }
 
