@@ -49,6 +49,25 @@ TEST_F(CudaBackendTraining, LeNetWithSgd) {
   check(training("lenet5", 4, *sgd({.lr = 0.05, .momentum = 0.9})), 1);
 }
 
+TEST_F(CudaBackendTraining, LeNetWithAdam) {
+  check(training("lenet5", 3, *adam({.lr = 0.001})), 1);
+}
+
+// ResNet-20 on images of 8 x 8. Rounding errors grow from step to step, between one and two threads of the CPU as
+// well (3e-6 after four steps at a learning rate of 0.05), so the steps are short; Adam's epsilon keeps it from
+// making a whole step of a gradient that is nothing but such an error.
+Graph small_resnet(const Optimizer& optimizer) {
+  return training_graph(*make_model("resnet20"), {DType::F32, {8, 3, 8, 8}}, optimizer);
+}
+
+TEST_F(CudaBackendTraining, SmallResNetWithSgd) {
+  check(small_resnet(*sgd({.lr = 0.002, .momentum = 0.9, .weight_decay = 1e-4})), 1);
+}
+
+TEST_F(CudaBackendTraining, SmallResNetWithAdam) {
+  check(small_resnet(*adam({.lr = 0.0005, .eps = 1e-3})), 1);
+}
+
 TEST_F(CudaBackendTraining, OneLaunchAStep) {
   const Graph g = training("mlp", 4, *sgd({.lr = 0.05, .momentum = 0.9}));
   Session s(compile(g, {.target = Target::cuda(0)}));
