@@ -144,6 +144,8 @@ TEST_F(BatchNorm, InParts) {
 }
 
 TEST_F(BatchNorm, ManyOddChannelsInParts) {
+  if (sim_runs_ptx())
+    GTEST_SKIP() << "two million elements; its kernels run as PTX at the shapes of the others";
   check<f16>({.shape = {1, 1025, 2049}});  // 8 * 2049 columns are more than are rounded up to
 }
 
