@@ -204,7 +204,7 @@ class Arguments(Program):
         # No machine has so many GPUs; one without any, and a build without the backend, say how to get them.
         for verb in [self.train("--device", "cuda:4095"), ["bench", "mlp", "--device", "cuda:4095"],
                      ["plan", "mlp", "--device", "cuda:4095"], ["graph", "mlp", "--compiled", "--device", "cuda:4095"]]:
-            self.bad(*verb, says="cuda")
+            self.bad(*verb, says="CUDA")
         self.bad("plan", "lenet5", "--skip-pass", "foo", says=["foo", "fuse-elementwise"])
 
     def test_contradictions(self):
