@@ -2,8 +2,8 @@
 #
 # INGOT_CUDA_SOURCES belong into the library. Always, unless INGOT_CUDA is OFF: cuda/jit, plain C++ that builds without the
 # CUDA toolkit and finds NVRTC when a kernel is wanted. With nvcc and the static CUDA runtime (INGOT_CUDA_BACKEND): the
-# backend, its kernels compiled for CMAKE_CUDA_ARCHITECTURES and, as PTX for later GPUs, for the last of them. Else the
-# stub that registers nothing.
+# backend, its kernels compiled for CMAKE_CUDA_ARCHITECTURES and, as PTX for later GPUs, for the last of them. Else one
+# function that registers nothing (cuda/backend/register_stub.cpp).
 #
 # INGOT_CUDA_BASE_SOURCES are cuda/base, the one folder that calls the CUDA API, and INGOT_CUDA_BACKEND_SOURCES are
 # cuda/ops and cuda/backend, plain C++ on top of it: lists of sources, not libraries, because the library compiles them
