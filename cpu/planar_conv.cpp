@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/conv_kernels.h"
 #include "cpu/workspace.h"
@@ -30,15 +31,8 @@ std::vector<std::int32_t> weight_offsets(const PlanarProblem& q, const PlanarCon
   return at;
 }
 
-constexpr std::int64_t kMaxScratch = 1 << 17;  // floats of a thread: half of a usual second cache
-
 bool image(const TensorType& t) {
-  return t.dtype == DType::F32 && t.numel() != 0 &&
-         t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
-}
-
-std::int64_t whole_lines(std::int64_t floats) {  // a thread's own cache lines
-  return (floats + 15) / 16 * 16;
+  return t.dtype == DType::F32 && t.numel() != 0 && lies_channels_last(t);
 }
 
 }  // namespace

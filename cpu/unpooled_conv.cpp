@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/conv_unpool_kernels.h"
 #include "cpu/workspace.h"
@@ -12,19 +13,14 @@ namespace ingot::cpu {
 namespace {
 
 constexpr std::array<std::int64_t, 2> kOnes{1, 1};
-constexpr std::int64_t kMaxScratch = 1 << 17;  // floats of a thread: half of a usual second cache
-// Half a second cache as well: every channel's weight is read again for each window.
-constexpr std::int64_t kMaxWeights = 1 << 17;
-
-bool lies_channels_last(const TensorType& t) {
-  return t.numel() != 0 && t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
-}
+// Every channel's weight is read again for each window.
+constexpr std::int64_t kMaxWeights = kMaxScratch;
 
 std::optional<UnpoolConv> unpool_conv(const TensorType& image, const TensorType& weight, const TensorType& dy,
                                       const TensorType& offset, const UnpooledConvAttrs& a,
                                       const UnpoolKernels& k) {
   for (const TensorType* t : {&image, &dy, &offset})
-    if (!lies_channels_last(*t)) return {};
+    if (t->numel() == 0 || !lies_channels_last(*t)) return {};
   if (image.dtype != DType::F32 || weight.dtype != DType::F32 || dy.dtype != DType::F32 ||
       offset.dtype != DType::U8 || a.stride != kOnes || a.dilation != kOnes || a.groups != 1 ||
       a.pool_dilation != kOnes || a.pool_padding != std::array<std::int64_t, 2>{0, 0})
@@ -51,10 +47,6 @@ std::optional<UnpoolConv> unpool_conv(const TensorType& image, const TensorType&
 int parts_of(std::int64_t images, const UnpoolConv& p, int threads) {
   return static_cast<int>(
       std::min<std::int64_t>(images, useful_threads(threads, images * p.o * p.ph * p.pw * p.kh * p.vectors)));
-}
-
-std::int64_t whole_lines(std::int64_t floats) {  // a thread's own cache lines
-  return (floats + 15) / 16 * 16;
 }
 
 // Where the weight has the elements that the kernels want in a row, [piece][o][kh][vectors of the piece]; -1:

@@ -28,4 +28,12 @@ class Workspace {
   std::size_t used_ = 0;
 };
 
+// A thread's own cache lines.
+inline std::int64_t whole_lines(std::int64_t floats) {
+  return (floats + 15) / 16 * 16;
+}
+
+// Floats that a thread may work over again and again: half of a usual second cache.
+constexpr std::int64_t kMaxScratch = 1 << 17;
+
 }  // namespace ingot::cpu

@@ -263,4 +263,14 @@ Graph GraphRewriter::finish() {
   return std::move(new_);
 }
 
+Graph node_alone(const Node& node, std::span<const TensorType> inputs, std::span<const TensorType> outputs) {
+  Graph g;
+  Node n;
+  n.op = node.op;
+  n.attrs = node.attrs;
+  for (std::size_t i = 0; i < inputs.size(); ++i) n.inputs.push_back(g.add_input(cat("i", i), inputs[i]));
+  g.add_node(std::move(n), outputs);
+  return g;
+}
+
 }  // namespace ingot

@@ -193,6 +193,10 @@ class GraphRewriter {
   std::vector<ValueId> map_;
 };
 
+// A graph of one node, with the op and the attributes of `node`, inputs "i0", "i1", ... and results of these
+// types: what is asked of a node by itself.
+Graph node_alone(const Node& node, std::span<const TensorType> inputs, std::span<const TensorType> outputs);
+
 }  // namespace ingot
 
 template <class Tag>

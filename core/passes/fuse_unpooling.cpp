@@ -101,15 +101,11 @@ class UnpoolingFusion {
   }
 
   bool accelerated(const Node& made, const Node& like) const {
-    Graph alone;
-    Node n;
-    n.op = made.op;
-    n.attrs = made.attrs;
-    for (const ValueId v : made.inputs)
-      n.inputs.push_back(alone.add_input(cat("i", n.inputs.size()), graph_.type(v)));
-    const TensorType type = graph_.type(like.outputs[0]);
-    const NodeId id = alone.add_node(std::move(n), std::span(&type, 1));
-    return context_.accelerates(alone, alone.node(id));
+    std::vector<TensorType> inputs;
+    for (const ValueId v : made.inputs) inputs.push_back(graph_.type(v));
+    const TensorType output = graph_.type(like.outputs[0]);
+    const Graph alone = node_alone(made, inputs, std::span(&output, 1));
+    return context_.accelerates(alone, alone.nodes()[0]);
   }
 
   const Graph& graph_;

@@ -5,30 +5,18 @@ namespace ingot {
 namespace {
 
 // The node alone, with the given layouts on its operands.
-class Trial {
- public:
-  Trial(const Problem& p, const Backend::Layouts& l) {
-    Node node;
-    node.op = p.node.op;
-    node.attrs = p.node.attrs;
-    for (int i = 0; i < p.num_inputs(); ++i) {
-      TensorType t = p.in(i);
-      t.layout = l.inputs.at(static_cast<std::size_t>(i));
-      node.inputs.push_back(graph_.add_input(cat("i", i), t));
-    }
-    std::vector<TensorType> outputs;
-    for (int i = 0; i < p.num_outputs(); ++i) {
-      outputs.push_back(p.out(i));
-      outputs.back().layout = l.outputs.at(static_cast<std::size_t>(i));
-    }
-    id_ = graph_.add_node(std::move(node), outputs);
+Graph trial(const Problem& p, const Backend::Layouts& l) {
+  std::vector<TensorType> inputs, outputs;
+  for (int i = 0; i < p.num_inputs(); ++i) {
+    inputs.push_back(p.in(i));
+    inputs.back().layout = l.inputs.at(static_cast<std::size_t>(i));
   }
-  Problem problem(const Target& target) const { return {graph_, graph_.node(id_), target}; }
-
- private:
-  Graph graph_;
-  NodeId id_;
-};
+  for (int i = 0; i < p.num_outputs(); ++i) {
+    outputs.push_back(p.out(i));
+    outputs.back().layout = l.outputs.at(static_cast<std::size_t>(i));
+  }
+  return node_alone(p.node, inputs, outputs);
+}
 
 // Elementwise code writes every physical element, so a padded block would lose its zeros: f(0) need not be 0.
 bool takes_elementwise(const TensorType& t) {
@@ -59,7 +47,8 @@ std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const
     if (l.outputs.empty() && p.num_outputs() != 0) continue;
     for (Layout& layout : l.inputs) layout = layout.canonical();
     for (Layout& layout : l.outputs) layout = layout.canonical();
-    if (row.lower(Trial(p, l).problem(p.target)) != nullptr) return l;
+    const Graph alone = trial(p, l);
+    if (row.lower({alone, alone.nodes()[0], p.target}) != nullptr) return l;
   }
   return std::nullopt;
 }
@@ -97,6 +86,10 @@ Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>
   for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(of(p.in(i)));
   for (int i = 0; i < p.num_outputs(); ++i) l.outputs.push_back(of(p.out(i)));
   return l;
+}
+
+bool lies_channels_last(const TensorType& t) {
+  return t.shape.rank() == 4 && t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
 }
 
 Backend::Layouts unchanged_layouts(const Problem& p, const std::vector<bool>&) {

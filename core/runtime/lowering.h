@@ -83,6 +83,8 @@ Backend::Layouts row_major_layouts(const Problem& p);
 Backend::Layouts elementwise_layouts(const Problem& p, const std::vector<bool>& state_free);
 // Rank 4 operands channels-last, everything else row-major. For convolution-like ops.
 Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>& state_free);
+// Whether the memory may be read as a channels-last image; with one channel or one pixel it always may.
+bool lies_channels_last(const TensorType& t);
 // Operands as they lie, results row-major.
 Backend::Layouts unchanged_layouts(const Problem& p, const std::vector<bool>& state_free);
 // After `scalars` operands come lists of `count` tensors, and so do the results: the k-th of each list lies

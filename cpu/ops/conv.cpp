@@ -100,11 +100,7 @@ Layout weight_layout(const Geometry& g, const TensorType& x, const TensorType& w
 }
 
 Layout image_layout(const TensorType& x) {
-  return x.same_memory(with(x, Layout::channels_last(4))) ? x.layout : Layout::channels_last(4);
-}
-
-bool lies_channels_last(const TensorType& t) {
-  return t.same_memory(with(t, Layout::channels_last(4)));
+  return lies_channels_last(x) ? x.layout : Layout::channels_last(4);
 }
 
 constexpr std::array<std::int64_t, 2> kOnes{1, 1};

@@ -27,25 +27,7 @@ inline std::size_t widest_unit(std::initializer_list<std::size_t> bytes) {
   return bits & (~bits + 1);
 }
 
-template <class F>
-void with_unit(std::size_t bytes, F&& f) {
-  switch (bytes) {
-    case 1:
-      return f(static_cast<unsigned char*>(nullptr));
-    case 2:
-      return f(static_cast<unsigned short*>(nullptr));
-    case 4:
-      return f(static_cast<unsigned*>(nullptr));
-    case 8:
-      return f(static_cast<unsigned long long*>(nullptr));
-    case 16:
-      return f(static_cast<uint4*>(nullptr));
-    default:
-      throw UsageError(cat("a unit that moves has 1, 2, 4, 8 or 16 bytes, got ", bytes));
-  }
-}
-
-// The element sizes alone.
+// f(null pointer to an unsigned type of so many bytes).
 template <class F>
 void with_element(std::size_t bytes, F&& f) {
   switch (bytes) {
@@ -58,8 +40,15 @@ void with_element(std::size_t bytes, F&& f) {
     case 8:
       return f(static_cast<unsigned long long*>(nullptr));
     default:
-      throw UsageError(cat("elements have 1, 2, 4 or 8 bytes, got ", bytes));
+      throw UsageError(cat("elements have 1, 2, 4 or 8 bytes (16 are moved together), got ", bytes));
   }
+}
+
+// 16 bytes as well.
+template <class F>
+void with_unit(std::size_t bytes, F&& f) {
+  if (bytes == 16) return f(static_cast<uint4*>(nullptr));
+  with_element(bytes, f);
 }
 
 }  // namespace ingot::cuda

@@ -34,9 +34,7 @@ PoolShape shape_of(const A& at, const Shape& x, const Shape& y) {
 }
 
 bool served(const Problem& p) {
-  return is_float(p.in(0).dtype) && all_operands(p, [](const TensorType& t) {
-           return t.shape.rank() == 4 && t.same_memory({t.dtype, t.shape, Layout::channels_last(4)});
-         });
+  return is_float(p.in(0).dtype) && all_operands(p, lies_channels_last);
 }
 
 std::unique_ptr<Step> lower_max(const Problem& p) {

@@ -11,25 +11,14 @@ namespace {
 
 constexpr std::size_t kAlign = 64;
 
-// A node by itself, with operands as given.
-class Alone {
- public:
-  Alone(std::string_view op, Attrs attrs, const std::vector<TensorType>& operands, const TensorType& result) {
-    Node node;
-    node.op = op;
-    node.attrs = std::move(attrs);
-    for (std::size_t i = 0; i < operands.size(); ++i)
-      node.inputs.push_back(graph_.add_input(cat("i", i), operands[i]));
-    id_ = graph_.add_node(std::move(node), std::span(&result, 1));
-  }
-  std::shared_ptr<const Step> lower(const Target& target) const {
-    return first_step(lowerings(), {graph_, graph_.node(id_), target});
-  }
-
- private:
-  Graph graph_;
-  NodeId id_;
-};
+std::shared_ptr<const Step> step_of(std::string_view op, Attrs attrs, const std::vector<TensorType>& operands,
+                                    const TensorType& result, const Target& target) {
+  Node node;
+  node.op = op;
+  node.attrs = std::move(attrs);
+  const Graph alone = node_alone(node, operands, std::span(&result, 1));
+  return first_step(lowerings(), {alone, alone.nodes()[0], target});
+}
 
 class BoundPair final : public BoundStep {
  public:
@@ -78,11 +67,11 @@ std::unique_ptr<Step> lower(const Problem& p, const UnpooledConvAttrs& a, int dy
   const bool apart = a.pool_stride[0] >= a.pool_kernel[0] && a.pool_stride[1] >= a.pool_kernel[1];
   if (!apart && p.in(dy).dtype != DType::F32) return nullptr;
   const TensorType unpooled(p.in(dy).dtype, a.pool_input_shape, Layout::channels_last(4));
-  const auto unpool = Alone("max_pool2d_grad", a.pool(), {p.in(dy), p.in(dy + 1)}, unpooled).lower(p.target);
+  const auto unpool = step_of("max_pool2d_grad", a.pool(), {p.in(dy), p.in(dy + 1)}, unpooled, p.target);
   std::vector<TensorType> operands;
   for (int i = 0; i < p.num_inputs(); ++i)
     if (i != dy + 1) operands.push_back(i == dy ? unpooled : p.in(i));
-  const auto conv = Alone(conv_op, std::move(conv_attrs), operands, p.out()).lower(p.target);
+  const auto conv = step_of(conv_op, std::move(conv_attrs), operands, p.out(), p.target);
   if (unpool == nullptr || conv == nullptr) return nullptr;
   return std::make_unique<UnpooledStep>(unpool, conv, static_cast<std::size_t>(dy), unpooled.bytes());
 }
