@@ -48,12 +48,19 @@ class UnpoolingFusion {
   }
 
  private:
+  // Offsets of other windows may name no pixel of these.
+  bool same_windows(const Node& pool, const Node& unpool) const {
+    const auto& a = pool.attrs.as<MaxPool2dAttrs>();
+    const auto& b = unpool.attrs.as<MaxPool2dGradAttrs>();
+    return a.kernel == b.kernel && a.stride == b.stride && a.padding == b.padding &&
+           a.dilation == b.dilation && graph_.type(pool.inputs[0]).shape == b.input_shape;
+  }
+
   // Notes what each reader becomes; false when one of them needs the unpooled gradient.
   bool replace_readers(const Node& unpool) {
     const ValueId u = unpool.outputs[0];
     const Node* pool = producer(graph_, unpool.inputs[1], "max_pool2d");
-    if (escapes_[u.index] || users_[u.index].empty() || pool == nullptr ||
-        pool->outputs[1] != unpool.inputs[1])
+    if (escapes_[u.index] || users_[u.index].empty() || pool == nullptr || !same_windows(*pool, unpool))
       return false;
     std::map<std::uint32_t, Node> made;
     for (const NodeId id : users_[u.index]) {

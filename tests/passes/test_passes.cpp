@@ -156,6 +156,10 @@ TEST(FuseUnpooling, KeepsWhatOthersNeed) {
     const std::string text = cat(kPooledConvolution, more);
     EXPECT_EQ(run(fuse_unpooling, text, always), canonical(text));
   }
+  // Offsets of other windows.
+  std::string other(kPooledConvolution);
+  other.replace(other.find("max_pool2d(%y)"), 14, "max_pool2d(%y) {kernel=[1, 1]}");
+  EXPECT_EQ(run(fuse_unpooling, other, always), canonical(other));
   // Offsets of unknown origin, and dilated windows, which may see nothing but padding.
   for (const auto& [from, to] : {std::pair{"max_pool2d_grad(%dy, %o)", "max_pool2d_grad(%dy, %q)"},
                                  std::pair{"{input_shape=[1, 3, 4, 6]}",
