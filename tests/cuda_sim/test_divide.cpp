@@ -1,6 +1,8 @@
 // Division by a known number, where it goes wrong first: around multiples, at both ends, beyond 2^31.
 #include "tests/cuda_sim/divide.h"
 
+#include <limits>
+
 #include "tests/cuda_sim/sim_test.h"
 
 namespace ingot {
@@ -18,9 +20,11 @@ TEST_F(Divide, QuotientsAreThoseOfIntegers) {
         std::int64_t{1} << 40}) {
     std::vector<std::int64_t> n;
     for (const std::int64_t m : {std::int64_t{0}, std::int64_t{1}, std::int64_t{2}, std::int64_t{999},
-                                 (kHalf - 1) / d, kHalf / d, 3 * kHalf / d, 5 * kHalf})
+                                 (kHalf - 1) / d, kHalf / d, 3 * kHalf / d, 5 * kHalf}) {
+      if (m > 0 && d > (std::numeric_limits<std::int64_t>::max() - 1) / m) continue;
       for (const std::int64_t off : {-1, 0, 1})
         if (m * d + off >= 0) n.push_back(m * d + off);
+    }
     for (const std::int64_t i : {kHalf - 2, kHalf - 1, kHalf, kHalf + 1}) n.push_back(i);
     const auto dn = to_device(n, stream);
     const cuda::DeviceBuffer dq(dn.bytes());

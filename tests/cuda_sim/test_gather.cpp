@@ -63,6 +63,7 @@ void check_gather(DType dtype, const GatherShape& s, std::size_t shift = 0) {
           std::int64_t i = indices[static_cast<std::size_t>(k)];
           if (negative && i < 0) i += s.dim;
           unsigned char* const to = want.data() + static_cast<std::size_t>(o * s.count + k) * row;
+          if (row == 0) continue;
           if (i < 0 || i >= s.dim)
             std::memset(to, dtype == DType::Bool ? 1 : 255, row);
           else

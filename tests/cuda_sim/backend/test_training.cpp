@@ -3,6 +3,7 @@
 
 #include "cuda/ops/table.h"
 #include "models/models.h"
+#include "models/resnet.h"
 #include "optim/optimizer.h"
 #include "tests/cuda_sim/backend/backend_test.h"
 #include "train/step_graph.h"
@@ -31,6 +32,8 @@ class CudaBackendTraining : public CudaBackendTest {
  protected:
   // Ten steps under several orders of the device's work; losses are looked at after every third.
   static void check(const Graph& g, int seeds, const Runs& runs = {.runs = kSteps, .look_every = 3}) {
+    if (sim_runs_ptx())
+      GTEST_SKIP() << "orders of work are the simulated device's; the ops' cases run as PTX";
     ASSERT_EQ(join(not_served(g)), "");
     const auto want = run(g, Target::cpu(1), runs);
     each_order([&] { expect_close(run(g, Target::cuda(0), runs), want, kTolerance); }, seeds);
@@ -53,11 +56,13 @@ TEST_F(CudaBackendTraining, LeNetWithAdam) {
   check(training("lenet5", 3, *adam({.lr = 0.001})), 1);
 }
 
-// ResNet-20 on images of 8 x 8. Rounding errors grow from step to step, between one and two threads of the CPU as
-// well (3e-6 after four steps at a learning rate of 0.05), so the steps are short; Adam's epsilon keeps it from
-// making a whole step of a gradient that is nothing but such an error.
+// ResNet-8 on images of 8 x 8. It is small for a reason beside time: where a ReLU's argument is so near zero
+// that two orders of summing give it two signs, the gradient jumps (seen with ResNet-20 and batch 8:
+// differences of 3e-6 for nine steps, then 5e-3 in one, also between one and two threads of the CPU). Ten
+// steps have 74,000 such arguments here and had 900,000 there. Adam's epsilon keeps it from making a whole
+// step of a gradient that is only rounding.
 Graph small_resnet(const Optimizer& optimizer) {
-  return training_graph(*make_model("resnet20"), {DType::F32, {8, 3, 8, 8}}, optimizer);
+  return training_graph(*make_cifar_resnet(1, 3, 10), {DType::F32, {2, 3, 8, 8}}, optimizer);
 }
 
 TEST_F(CudaBackendTraining, SmallResNetWithSgd) {

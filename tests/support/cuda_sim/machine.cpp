@@ -10,7 +10,11 @@ namespace ingot::sim {
 
 namespace {
 
-std::unique_ptr<Machine> the_machine;
+// Made at the first use, so that what a static initialiser registers after its reset() is run before it ends.
+std::unique_ptr<Machine>& the_machine() {
+  static std::unique_ptr<Machine> one;
+  return one;
+}
 
 constexpr std::size_t kSharedPerBlock = 227 * 1024;
 
@@ -21,12 +25,12 @@ bool is_done(const OpRef& op) {
 }  // namespace
 
 Machine& machine() {
-  if (the_machine == nullptr) reset();
-  return *the_machine;
+  if (the_machine() == nullptr) reset();
+  return *the_machine();
 }
 
 bool machine_exists() {
-  return the_machine != nullptr;
+  return the_machine() != nullptr;
 }
 
 namespace {
@@ -45,8 +49,8 @@ void reset(const Options& given) {
   (void)once;
   Options options = given;
   if (!options.execute) options.execute = usual_executor();
-  the_machine.reset();
-  the_machine = std::make_unique<Machine>(options);
+  the_machine().reset();
+  the_machine() = std::make_unique<Machine>(options);
   engine().begin(options.seed * 31 + 7, options.shuffle_threads, options.check_races, kSharedPerBlock);
 }
 
