@@ -1,8 +1,9 @@
 // Gradients of max pooled convolutions: the unpooled gradient is made in the workspace, then the
-// convolution's own gradient reads it. Two launches; they exist so that every op of the registry runs, and
-// are not what the pass fuse-unpooling looks for (CudaBackend::accelerates is false).
+// convolution's own gradient reads it. They exist so that every op of the registry runs, and are not what the
+// pass fuse-unpooling looks for (CudaBackend::accelerates is false).
 #include "core/ops/unpooled_conv.h"
 
+#include "core/ops/elementwise.h"
 #include "cuda/ops/table.h"
 
 namespace ingot::cuda {
@@ -11,69 +12,103 @@ namespace {
 
 constexpr std::size_t kAlign = 64;
 
-std::shared_ptr<const Step> step_of(std::string_view op, Attrs attrs, const std::vector<TensorType>& operands,
-                                    const TensorType& result, const Target& target) {
-  Node node;
-  node.op = op;
-  node.attrs = std::move(attrs);
-  const Graph alone = node_alone(node, operands, std::span(&result, 1));
-  return first_step(lowerings(), {alone, alone.nodes()[0], target});
-}
-
-class BoundPair final : public BoundStep {
+// Ops one after another as one step. Results of all but the last lie in the workspace.
+class Chain final : public Step {
  public:
-  BoundPair(std::unique_ptr<BoundStep> first, std::unique_ptr<BoundStep> second)
-      : first_(std::move(first)), second_(std::move(second)) {}
-  void run() override {
-    first_->run();
-    second_->run();
+  explicit Chain(const Problem& p) : target_(p.target) {
+    for (int i = 0; i < p.num_inputs(); ++i) types_.push_back(p.in(i));
+    operands_ = types_.size();
   }
 
- private:
-  std::unique_ptr<BoundStep> first_, second_;
-};
+  // Appends an op of `operands` (the node's, then the results so far, by number) and gives its result's
+  // number; -1 when no candidate takes it, and for operands that are -1.
+  int add(std::string_view op, Attrs attrs, const std::vector<int>& operands, const TensorType& result) {
+    std::vector<TensorType> in;
+    for (const int o : operands) {
+      if (o < 0) return -1;
+      in.push_back(types_[static_cast<std::size_t>(o)]);
+    }
+    Node node;
+    node.op = op;
+    node.attrs = std::move(attrs);
+    const Graph alone = node_alone(node, in, std::span(&result, 1));
+    Link link{first_step(lowerings(), {alone, alone.nodes()[0], target_}), operands, results_bytes_};
+    if (link.step == nullptr) return -1;
+    results_bytes_ += (result.bytes() + kAlign - 1) / kAlign * kAlign;
+    rest_bytes_ = std::max(rest_bytes_, link.step->workspace_bytes);
+    workspace_bytes = results_bytes_ + rest_bytes_;
+    kernel += cat(links_.empty() ? "" : "+", link.step->kernel);
+    links_.push_back(std::move(link));
+    types_.push_back(result);
+    return static_cast<int>(types_.size()) - 1;
+  }
 
-// `dy` is the place of the pooled gradient among the operands, the offsets follow it; in the convolution's
-// step the unpooled gradient stands there for both.
-class UnpooledStep final : public Step {
- public:
-  UnpooledStep(std::shared_ptr<const Step> unpool, std::shared_ptr<const Step> conv, std::size_t dy,
-               std::size_t unpooled_bytes)
-      : unpool_(std::move(unpool)), conv_(std::move(conv)), dy_(dy) {
-    shared_bytes_ = (unpooled_bytes + kAlign - 1) / kAlign * kAlign;
-    kernel = cat(unpool_->kernel, "+", conv_->kernel);
-    workspace_bytes = shared_bytes_ + std::max(unpool_->workspace_bytes, conv_->workspace_bytes);
+  // The operand in f32, whatever it is.
+  int widened(int operand) {
+    TensorType type = types_[static_cast<std::size_t>(operand)];
+    if (type.dtype == DType::F32) return operand;
+    type.dtype = DType::F32;
+    return add("cast", CastAttrs{DType::F32}, {operand}, type);
   }
 
   std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
-    void* const unpooled = b.workspace;
-    void* const rest = static_cast<std::byte*>(b.workspace) + shared_bytes_;
-    const std::array<void*, 1> made{unpooled};
-    std::vector<void*> operands(b.inputs.begin(), b.inputs.end());
-    operands.erase(operands.begin() + static_cast<std::ptrdiff_t>(dy_));
-    operands[dy_] = unpooled;
-    return std::make_unique<BoundPair>(unpool_->bind({b.inputs.subspan(dy_, 2), made, rest, b.stream}),
-                                       conv_->bind({operands, b.outputs, rest, b.stream}));
+    auto* const memory = static_cast<std::byte*>(b.workspace);
+    std::vector<std::unique_ptr<BoundStep>> steps;
+    for (std::size_t k = 0; k < links_.size(); ++k) {
+      std::vector<void*> in;
+      for (const int o : links_[k].operands) {
+        const auto i = static_cast<std::size_t>(o);
+        in.push_back(i < operands_ ? b.inputs[i] : memory + links_[i - operands_].offset);
+      }
+      const std::array<void*, 1> out{k + 1 == links_.size() ? b.outputs[0] : memory + links_[k].offset};
+      steps.push_back(links_[k].step->bind({in, out, memory + results_bytes_, b.stream}));
+    }
+    return std::make_unique<Bound>(std::move(steps));
   }
 
  private:
-  std::shared_ptr<const Step> unpool_, conv_;
-  std::size_t dy_, shared_bytes_ = 0;
+  struct Link {
+    std::shared_ptr<const Step> step;
+    std::vector<int> operands;
+    std::size_t offset;  // of its result
+  };
+  class Bound final : public BoundStep {
+   public:
+    explicit Bound(std::vector<std::unique_ptr<BoundStep>> steps) : steps_(std::move(steps)) {}
+    void run() override {
+      for (const auto& s : steps_) s->run();
+    }
+
+   private:
+    std::vector<std::unique_ptr<BoundStep>> steps_;
+  };
+
+  const Target& target_;  // while links are added
+  std::vector<TensorType> types_;
+  std::size_t operands_ = 0, results_bytes_ = 0, rest_bytes_ = 0;
+  std::vector<Link> links_;
 };
 
+// `dy` is the place of the pooled gradient among the operands, the offsets follow it; in the convolution's
+// step the unpooled gradient stands there for both. Where windows overlap, their gradients are summed: in
+// f32, and so is all that follows, because a sum that was rounded on the way is another number.
 std::unique_ptr<Step> lower(const Problem& p, const UnpooledConvAttrs& a, int dy, std::string_view conv_op,
                             Attrs conv_attrs) {
-  // Where windows overlap, sums of their gradients would be rounded on the way.
-  const bool apart = a.pool_stride[0] >= a.pool_kernel[0] && a.pool_stride[1] >= a.pool_kernel[1];
-  if (!apart && p.in(dy).dtype != DType::F32) return nullptr;
-  const TensorType unpooled(p.in(dy).dtype, a.pool_input_shape, Layout::channels_last(4));
-  const auto unpool = step_of("max_pool2d_grad", a.pool(), {p.in(dy), p.in(dy + 1)}, unpooled, p.target);
-  std::vector<TensorType> operands;
-  for (int i = 0; i < p.num_inputs(); ++i)
-    if (i != dy + 1) operands.push_back(i == dy ? unpooled : p.in(i));
-  const auto conv = step_of(conv_op, std::move(conv_attrs), operands, p.out(), p.target);
-  if (unpool == nullptr || conv == nullptr) return nullptr;
-  return std::make_unique<UnpooledStep>(unpool, conv, static_cast<std::size_t>(dy), unpooled.bytes());
+  const bool overlap = a.pool_stride[0] < a.pool_kernel[0] || a.pool_stride[1] < a.pool_kernel[1];
+  const DType dtype = overlap ? DType::F32 : p.in(dy).dtype;
+  auto chain = std::make_unique<Chain>(p);
+  const auto ready = [&](int operand) { return overlap ? chain->widened(operand) : operand; };
+  std::vector<int> operands;
+  for (int i = 0; i < p.num_inputs(); ++i) {
+    if (i == dy + 1) continue;
+    operands.push_back(i != dy ? ready(i)
+                               : chain->add("max_pool2d_grad", a.pool(), {ready(dy), dy + 1},
+                                            {dtype, a.pool_input_shape, Layout::channels_last(4)}));
+  }
+  int result = chain->add(conv_op, std::move(conv_attrs), operands, {dtype, p.out().shape, p.out().layout});
+  if (dtype != p.out().dtype && result >= 0)
+    result = chain->add("cast", CastAttrs{p.out().dtype}, {result}, p.out());
+  return result >= 0 ? std::move(chain) : nullptr;
 }
 
 std::unique_ptr<Step> lower_grad_input(const Problem& p) {

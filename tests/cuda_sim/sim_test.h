@@ -30,7 +30,10 @@ inline bool& sim_runs_ptx() {
 class SimTest : public ::testing::Test {
  protected:
   void SetUp() override { sim::reset(); }
-  void TearDown() override {
+  void TearDown() override { expect_clean(); }
+
+  // Nothing found by the device, and nothing left alive.
+  static void expect_clean() {
     for (const auto& finding : sim::take_findings())
       ADD_FAILURE() << "unexpected finding, " << sim::name(finding.fault) << ": " << finding.text;
     for (const auto& resource : sim::live_resources()) ADD_FAILURE() << "left alive: " << resource;

@@ -158,6 +158,11 @@ double rounding(DType dtype) {
   return dtype == DType::F16 ? 0x1p-11 : dtype == DType::BF16 ? 0x1p-8 : 0.0;
 }
 
+Seen& seen() {
+  static Seen s;
+  return s;
+}
+
 std::vector<CaseIn> all_cases() {
   std::vector<CaseIn> all;
   for (const OpCase& c : op_cases())

@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <ostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,5 +52,13 @@ struct CaseIn {
 std::vector<CaseIn> all_cases();
 void PrintTo(const CaseIn& p, std::ostream* out);
 std::string case_name(const testing::TestParamInfo<CaseIn>& info);
+
+// What the cases of this process have shown so far, for tests that run behind them.
+struct Seen {
+  std::size_t cases = 0;          // single ops, in each dtype
+  std::size_t programs = 0;       // the same with their gradients, as programs
+  std::set<std::string> kernels;  // by what the simulator calls them
+};
+Seen& seen();
 
 }  // namespace ingot::test

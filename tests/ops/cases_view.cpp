@@ -219,6 +219,15 @@ INGOT_OP_CASES(view) {
        .attrs = ReorderAttrs{},
        .inputs = {uniform({2, 3, 4, 5})},
        .shapes = {{2, 3, 4, 5}}});
+  // Blocks of axes that they do not divide: the rest of the last one holds zeros.
+  for (const char* to : {"channels_last", "blocks"})
+    add({.op = "reorder",
+         .name = to,
+         .attrs =
+             ReorderAttrs{
+                 parse_type(to[0] == 'c' ? "f32[2, 3, 4, 5]@0231" : "f32[2, 3, 4, 5]@0123:1x8,0x4").layout},
+         .inputs = {uniform({2, 3, 4, 5})},
+         .shapes = {{2, 3, 4, 5}}});
   add_error({.op = "reorder",
              .name = "rank",
              .attrs = ReorderAttrs{Layout::channels_last(4)},

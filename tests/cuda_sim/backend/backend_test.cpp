@@ -23,7 +23,11 @@ void fill_inputs(const Session& s, int run) {
 }
 
 std::map<std::string, Tensor> run(const Graph& g, const Target& target, const Runs& runs) {
-  Session s(compile(g, {.target = target}), runs.options);
+  return run(compile(g, {.target = target}), runs);
+}
+
+std::map<std::string, Tensor> run(const ProgramPtr& program, const Runs& runs) {
+  Session s(program, runs.options);
   std::map<std::string, Tensor> all;
   for (int i = 0; i < runs.runs; ++i) {
     fill_inputs(s, i);

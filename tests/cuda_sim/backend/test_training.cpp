@@ -1,5 +1,8 @@
 // Whole models, forward, backward and update in one program, on the simulated device against the CPU backend.
+#include <functional>
 #include <set>
+#include <tuple>
+#include <vector>
 
 #include "cuda/ops/table.h"
 #include "models/models.h"
@@ -28,34 +31,6 @@ std::set<std::string> not_served(const Graph& g) {
   return ops;
 }
 
-class CudaBackendTraining : public CudaBackendTest {
- protected:
-  // Ten steps under several orders of the device's work; losses are looked at after every third.
-  static void check(const Graph& g, int seeds, const Runs& runs = {.runs = kSteps, .look_every = 3}) {
-    if (sim_runs_ptx())
-      GTEST_SKIP() << "orders of work are the simulated device's; the ops' cases run as PTX";
-    ASSERT_EQ(join(not_served(g)), "");
-    const auto want = run(g, Target::cpu(1), runs);
-    each_order([&] { expect_close(run(g, Target::cuda(0), runs), want, kTolerance); }, seeds);
-  }
-};
-
-TEST_F(CudaBackendTraining, MlpWithSgd) {
-  check(training("mlp", 4, *sgd({.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4})), 2);
-}
-
-TEST_F(CudaBackendTraining, MlpWithAdam) {
-  check(training("mlp", 3, *adam({.lr = 0.002})), 1);
-}
-
-TEST_F(CudaBackendTraining, LeNetWithSgd) {
-  check(training("lenet5", 4, *sgd({.lr = 0.05, .momentum = 0.9})), 1);
-}
-
-TEST_F(CudaBackendTraining, LeNetWithAdam) {
-  check(training("lenet5", 3, *adam({.lr = 0.001})), 1);
-}
-
 // ResNet-8 on images of 8 x 8. It is small for a reason beside time: where a ReLU's argument is so near zero
 // that two orders of summing give it two signs, the gradient jumps (seen with ResNet-20 and batch 8:
 // differences of 3e-6 for nine steps, then 5e-3 in one, also between one and two threads of the CPU). Ten
@@ -65,13 +40,60 @@ Graph small_resnet(const Optimizer& optimizer) {
   return training_graph(*make_cifar_resnet(1, 3, 10), {DType::F32, {2, 3, 8, 8}}, optimizer);
 }
 
-TEST_F(CudaBackendTraining, SmallResNetWithSgd) {
-  check(small_resnet(*sgd({.lr = 0.002, .momentum = 0.9, .weight_decay = 1e-4})), 1);
+struct Training {
+  const char* name;
+  std::function<Graph()> graph;
+};
+const std::vector<Training>& trainings() {
+  static const std::vector<Training> all = {
+      {"MlpWithSgd",
+       [] { return training("mlp", 2, *sgd({.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4})); }},
+      {"MlpWithAdam", [] { return training("mlp", 3, *adam({.lr = 0.002})); }},
+      {"LeNetWithSgd", [] { return training("lenet5", 2, *sgd({.lr = 0.05, .momentum = 0.9})); }},
+      {"LeNetWithAdam", [] { return training("lenet5", 1, *adam({.lr = 0.001})); }},
+      {"SmallResNetWithSgd",
+       [] { return small_resnet(*sgd({.lr = 0.002, .momentum = 0.9, .weight_decay = 1e-4})); }},
+      {"SmallResNetWithAdam", [] { return small_resnet(*adam({.lr = 0.0005, .eps = 1e-3})); }},
+  };
+  return all;
 }
 
-TEST_F(CudaBackendTraining, SmallResNetWithAdam) {
-  check(small_resnet(*adam({.lr = 0.0005, .eps = 1e-3})), 1);
+// Ten steps under orders of the device's work that these seeds give, each by both policies; losses are looked
+// at after every third step.
+void expect_cpu_numbers(const Training& t, int first_seed, int seeds) {
+  const Graph g = t.graph();
+  ASSERT_EQ(join(not_served(g)), "");
+  const Runs runs{.runs = kSteps, .look_every = 3};
+  const auto want = run(g, Target::cpu(1), runs);
+  const ProgramPtr program = compile(g, {.target = Target::cuda(0)});
+  CudaBackendTest::each_order([&] { expect_close(run(program, runs), want, kTolerance); }, seeds, first_seed);
 }
+
+class CudaBackendTraining : public CudaBackendTest {};
+class CudaBackendTrainings : public CudaBackendTest, public testing::WithParamInterface<Training> {};
+
+TEST_P(CudaBackendTrainings, EqualTheCpu) {
+  expect_cpu_numbers(GetParam(), 1, 1);
+}
+
+// Fifty seeds of each policy, in pieces that a test runner may spread over processors (ctest -R
+// training_seeds).
+constexpr int kSeeds = 50, kPiece = 10;
+class CudaBackendTrainingSeeds : public CudaBackendTest,
+                                 public testing::WithParamInterface<std::tuple<Training, int>> {};
+
+TEST_P(CudaBackendTrainingSeeds, EqualTheCpu) {
+  expect_cpu_numbers(std::get<0>(GetParam()), std::get<1>(GetParam()), kPiece);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaBackendTrainings, testing::ValuesIn(trainings()),
+                         [](const auto& p) { return std::string(p.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, CudaBackendTrainingSeeds,
+                         testing::Combine(testing::ValuesIn(trainings()),
+                                          testing::Range(1, kSeeds + 1, kPiece)),
+                         [](const auto& p) {
+                           return cat(std::get<0>(p.param).name, "_from_", std::get<1>(p.param));
+                         });
 
 TEST_F(CudaBackendTraining, OneLaunchAStep) {
   const Graph g = training("mlp", 4, *sgd({.lr = 0.05, .momentum = 0.9}));
