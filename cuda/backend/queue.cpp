@@ -140,14 +140,15 @@ void CudaQueue::wait_for_copies() {
 void CudaQueue::wait() {
   const DeviceScope scope(device_);
   compute_.synchronize();  // which has waited for the copies
+  // Only a step that runs by itself has not been waited for at this point.
   if (communication_) communication_->synchronize();
   copied_in_ = false;
 }
 
-// All streams: a feed that failed half-way leaves a copy that nobody waits for.
+// Both streams: a feed that failed half-way leaves a copy that nobody waits for. The communication stream has
+// been joined, or emptied by end().
 void CudaQueue::finish() noexcept {
   copies_.drain();
-  if (communication_) communication_->drain();
   compute_.drain();
 }
 

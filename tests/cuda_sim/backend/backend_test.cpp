@@ -79,16 +79,16 @@ class ChangedBackend final : public cuda::CudaBackend {
   std::string_view name() const override { return "cuda_changed"; }
   std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
     auto step = CudaBackend::lower(graph, node, target);
-    change(node, *step);
+    change(node, step);
     return step;
   }
 
-  static inline std::function<void(const Node&, Step&)> change;
+  static inline std::function<void(const Node&, std::unique_ptr<Step>&)> change;
 };
 
 }  // namespace
 
-Target changed_target(std::function<void(const Node&, Step&)> change) {
+Target changed_target(std::function<void(const Node&, std::unique_ptr<Step>&)> change) {
   static const bool once = (register_backend(std::make_unique<ChangedBackend>()), true);
   static_cast<void>(once);
   ChangedBackend::change = std::move(change);
@@ -99,7 +99,7 @@ Target changed_target(std::function<void(const Node&, Step&)> change) {
 
 Target lanes_target(std::function<Lane(const Node&)> choose) {
   return changed_target(
-      [choose = std::move(choose)](const Node& node, Step& step) { step.lane = choose(node); });
+      [choose = std::move(choose)](const Node& node, auto& step) { step->lane = choose(node); });
 }
 
 Graph softmax_graph() {

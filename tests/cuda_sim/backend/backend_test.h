@@ -50,7 +50,7 @@ void expect_close(const std::map<std::string, Tensor>& got, const std::map<std::
 
 // The CUDA backend, which passes each step that it made to `change`: what if a lowering had said otherwise?
 // There is one such backend; a later call changes the steps of all targets.
-Target changed_target(std::function<void(const Node&, Step&)> change);
+Target changed_target(std::function<void(const Node&, std::unique_ptr<Step>&)> change);
 // With steps in the lanes that `choose` gives.
 Target lanes_target(std::function<Lane(const Node&)> choose);
 
