@@ -14,6 +14,8 @@
 #include <span>
 #include <string>
 
+#include "core/runtime/step.h"
+
 namespace ingot {
 
 // Some steps of a run, in order. What a device cannot record is a part of its own, with a name for messages.
@@ -27,8 +29,15 @@ class Queue {
  public:
   virtual ~Queue() = default;
 
-  // What steps get as Bindings::stream.
-  virtual void* stream() const { return nullptr; }
+  // What steps of that lane get as Bindings::stream. A device may make the lane's stream when first asked.
+  virtual void* stream(Lane /*lane*/) { return nullptr; }
+  // The order between lanes: signal() marks what was issued to a lane so far, and what is issued to the other
+  // lane after wait_for() starts when that is done. Signals have numbers below the count that
+  // reserve_signals() was given; both calls belong to the steps and are recorded with them. A device that
+  // runs everything in the order of issue has nothing to do.
+  virtual void reserve_signals(std::size_t /*count*/) {}
+  virtual void signal(std::size_t /*number*/, Lane /*from*/) {}
+  virtual void wait_for(std::size_t /*number*/, Lane /*waiting*/) {}
   // The host's bytes may change only after wait_for_copies() or wait().
   virtual void copy_in(void* device, const void* host, std::size_t bytes) = 0;
   // Returns when the bytes have arrived.

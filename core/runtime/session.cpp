@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/runtime/initial_state.h"
+#include "core/runtime/lanes.h"
 
 namespace ingot {
 
@@ -25,6 +26,7 @@ struct Session::Impl {
   struct Bound {
     NodeId node;
     std::unique_ptr<BoundStep> step;  // null for views
+    Lane lane;
   };
   std::vector<Bound> prepare, schedule;
   struct Copy {
@@ -50,14 +52,14 @@ struct Session::Impl {
     return static_cast<std::byte*>(memory[static_cast<std::size_t>(p.region)].get()) + p.offset;
   }
 
-  Bound bind(NodeId n, void* workspace) const {
+  Bound bind(NodeId n, void* workspace, Lane lane) const {
     const Node& node = graph().node(n);
     const Step& step = program->step(n);
-    if (step.is_view) return {n, nullptr};
+    if (step.is_view) return {n, nullptr, Lane::Compute};
     std::vector<void*> in, out;
     for (const ValueId v : node.inputs) in.push_back(address(v));
     for (const ValueId v : node.outputs) out.push_back(address(v));
-    return {n, step.bind({in, out, workspace, queue->stream()})};
+    return {n, step.bind({in, out, workspace, queue->stream(lane)}), lane};
   }
 
   bool on_host() const { return backend().host_memory(); }
@@ -132,19 +134,26 @@ struct Session::Impl {
     std::vector<void*> workspace(program->schedule().size(), nullptr);
     for (const Block& b : program->blocks())
       if (!b.value.valid()) workspace[static_cast<std::size_t>(b.first)] = arena + b.offset;
-    for (const NodeId n : program->prepare()) prepare.push_back(bind(n, arena));
-    for (std::size_t i = 0; i < workspace.size(); ++i)
-      schedule.push_back(bind(program->schedule()[i], workspace[i]));
+    // What runs once has nothing to run beside.
+    for (const NodeId n : program->prepare()) prepare.push_back(bind(n, arena, Lane::Compute));
+    for (std::size_t i = 0; i < workspace.size(); ++i) {
+      const NodeId n = program->schedule()[i];
+      schedule.push_back(bind(n, workspace[i], program->step(n).lane));
+    }
     for (const Update& u : program->copies())
       copies.push_back({address(u.state), address(u.value), graph().type(u.state).bytes()});
     make_parts();
   }
 
-  // Steps that can be recorded together are one part.
+  // Steps that can be recorded together are one part, in which each lane goes its way.
   void make_parts() {
-    const auto add = [this](std::size_t begin, std::size_t end, bool last) {
-      parts.push_back({[this, begin, end, last] {
-        for (std::size_t i = begin; i < end; ++i) run_step(schedule[i]);
+    const std::vector<StepAccess> accesses = step_accesses(*program);
+    std::size_t signals = 0;
+    const auto add = [&](std::size_t begin, std::size_t end, bool last) {
+      const LaneOrder order(std::span<const StepAccess>(accesses).subspan(begin, end - begin));
+      signals = std::max(signals, order.signals());
+      parts.push_back({[this, begin, last, order] {
+        order.issue(*queue, [&](std::size_t i) { run_step(schedule[begin + i]); });
         if (last) finish();
       }});
     };
@@ -159,6 +168,7 @@ struct Session::Impl {
       begin = i + 1;
     }
     if (begin < schedule.size() || !copies.empty()) add(begin, schedule.size(), true);
+    queue->reserve_signals(signals);
   }
 
   // In debug mode also waits, so that an error of the device comes out here.
@@ -171,6 +181,18 @@ struct Session::Impl {
       e.add_context(graph().node(b.node).name, graph().node(b.node).loc);
       throw;
     }
+  }
+
+  // After all that was issued and before all that follows, whatever the step's lane.
+  void run_alone(Bound& b) {
+    const auto hand_over = [&](Lane from, Lane to) {
+      if (b.lane == Lane::Compute) return;
+      queue->signal(0, from);
+      queue->wait_for(0, to);
+    };
+    hand_over(Lane::Compute, b.lane);
+    run_step(b);
+    hand_over(b.lane, Lane::Compute);
   }
 
   // Memory that the host may use: the value's own, or an input's host copy.
@@ -276,7 +298,7 @@ struct Session::Impl {
   [[noreturn]] void explain_bad_guard() {
     check_sources();
     for (std::size_t i = 0; i <= guard_at; ++i) {
-      run_step(schedule[i]);
+      run_alone(schedule[i]);
       check_results(schedule[i].node);
     }
     throw NumericError(cat("the output '", options.guard,
@@ -299,7 +321,7 @@ struct Session::Impl {
     begin();
     if (check) check_sources();
     for (std::size_t i = 0; i < schedule.size(); ++i) {
-      run_step(schedule[i]);
+      run_alone(schedule[i]);
       if (check) check_results(schedule[i].node);
       if (options.poison) poison_after(i);
     }
@@ -492,7 +514,7 @@ std::vector<StepTiming> Session::run_timed() {
   impl_->begin();
   auto before = Clock::now();
   for (auto& b : impl_->schedule) {
-    impl_->run_step(b);
+    impl_->run_alone(b);
     impl_->queue->wait();
     const auto now = Clock::now();
     out.push_back({b.node, std::chrono::duration<double, std::milli>(now - before).count()});

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -21,6 +22,10 @@
 
 namespace ingot {
 
+// Which of a device's queues a step is issued to. The steps of one lane run in order; one of another lane
+// waits for what its operands and results ask for, and no longer (core/runtime/lanes.h).
+enum class Lane : std::uint8_t { Compute, Communication };
+
 class BoundStep {
  public:
   virtual ~BoundStep() = default;
@@ -31,7 +36,7 @@ struct Bindings {
   std::span<void* const> inputs;   // one per node input
   std::span<void* const> outputs;  // one per node output
   void* workspace = nullptr;
-  void* stream = nullptr;  // CUDA
+  void* stream = nullptr;  // CUDA: the one of the step's lane
 };
 
 class Step {
@@ -46,6 +51,9 @@ class Step {
   // The output is the input's memory; nothing runs.
   bool is_view = false;
   bool capturable = true;
+  // Communication: worth running beside the steps of the compute lane, because it leaves the device's
+  // arithmetic idle. Where a device has one queue it means nothing.
+  Lane lane = Lane::Compute;
 };
 
 // A step made of one function of its bindings; the pointers are copied.

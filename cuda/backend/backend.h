@@ -13,7 +13,7 @@
 
 namespace ingot::cuda {
 
-class CudaBackend final : public Backend {
+class CudaBackend : public Backend {
  public:
   std::string_view name() const override { return "cuda"; }
   Target target(int device) const override;

@@ -1,6 +1,7 @@
 #include "cuda/backend/queue.h"
 
 #include <cstdio>
+#include <exception>
 
 #include "core/base/error.h"
 #include "cuda/base/memory.h"
@@ -16,6 +17,29 @@ std::unique_ptr<CudaQueue> CudaQueue::make(int device, void* stream) {
 
 CudaQueue::CudaQueue(int device, Stream compute)
     : device_(device), compute_(std::move(compute)), copies_(Priority::High) {}
+
+// Communication is of high priority: it needs little of the device, and what waits for it needs much.
+void* CudaQueue::stream(Lane lane) {
+  if (lane == Lane::Compute) return &compute_;
+  if (!communication_) {
+    const DeviceScope scope(device_);
+    communication_.emplace(Priority::High);
+  }
+  return &*communication_;
+}
+
+void CudaQueue::reserve_signals(std::size_t count) {
+  const DeviceScope scope(device_);
+  while (signals_.size() < count) signals_.emplace_back();
+}
+
+void CudaQueue::signal(std::size_t number, Lane from) {
+  signals_.at(number).record(of(from));
+}
+
+void CudaQueue::wait_for(std::size_t number, Lane waiting) {
+  of(waiting).wait(signals_.at(number));
+}
 
 void CudaQueue::copy_in(void* device, const void* host, std::size_t bytes) {
   const DeviceScope scope(device_);
@@ -66,7 +90,10 @@ void CudaQueue::begin() {
   issuing_.emplace(device_);
 }
 
+// A run that failed half-way leaves work on the communication stream that nothing on the compute stream waits
+// for, and the next run would not either.
 void CudaQueue::end() noexcept {
+  if (communication_ && std::uncaught_exceptions() != 0) communication_->drain();
   issuing_.reset();
 }
 
@@ -113,10 +140,13 @@ void CudaQueue::wait_for_copies() {
 void CudaQueue::wait() {
   const DeviceScope scope(device_);
   compute_.synchronize();  // which has waited for the copies
+  // Only a step that runs by itself has not been waited for at this point.
+  if (communication_) communication_->synchronize();
   copied_in_ = false;
 }
 
-// Both streams: a feed that failed half-way leaves a copy that nobody waits for.
+// Both streams: a feed that failed half-way leaves a copy that nobody waits for. The communication stream has
+// been joined, or emptied by end().
 void CudaQueue::finish() noexcept {
   copies_.drain();
   compute_.drain();

@@ -8,6 +8,10 @@
 //   compute waits for `filled`   the inputs have arrived in the slot
 //   copies waits for `taken`     the compute stream has read the slot, two feeds ago
 //
+// Steps of the communication lane have a stream of their own, made when the first of them is bound. Its order
+// with the compute stream is the steps' (core/runtime/lanes.h): a signal is an event, and a capture that the
+// events fork and join is still one graph. At the end of a run the compute stream has waited for it.
+//
 // The first replay() issues the steps one by one, the second records them into one CUDA graph per stretch of
 // steps that can be recorded and launches it, and so does each later one. A step that cannot be recorded is
 // issued in between and named once on stderr. Nothing is allocated after the second replay.
@@ -38,7 +42,10 @@ class CudaQueue final : public Queue {
   // `stream` is the caller's cudaStream_t, or null.
   static std::unique_ptr<CudaQueue> make(int device, void* stream);
 
-  void* stream() const override { return const_cast<Stream*>(&compute_); }
+  void* stream(Lane lane) override;
+  void reserve_signals(std::size_t count) override;
+  void signal(std::size_t number, Lane from) override;
+  void wait_for(std::size_t number, Lane waiting) override;
   void copy_in(void* device, const void* host, std::size_t bytes) override;
   void copy_out(void* host, const void* device, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
@@ -60,10 +67,13 @@ class CudaQueue final : public Queue {
 
   CudaQueue(int device, Stream compute);
   void record(std::span<const QueuePart> parts);
+  const Stream& of(Lane lane) const { return lane == Lane::Compute ? compute_ : communication_.value(); }
 
   int device_;
   std::optional<DeviceScope> issuing_;  // between begin() and end()
   Stream compute_, copies_;
+  std::optional<Stream> communication_;
+  std::vector<Event> signals_;
   std::array<Slot, kSlots> slots_;
   std::size_t slot_bytes_ = 0;
   std::size_t next_slot_ = 0;

@@ -74,7 +74,7 @@ class RemoteQueue final : public Queue {
   explicit RemoteQueue(std::unique_ptr<Queue> cpu) : cpu_(std::move(cpu)) {}
 
   void issue(std::function<void()> work) { pending_.push_back(std::move(work)); }
-  void* stream() const override { return const_cast<RemoteQueue*>(this); }
+  void* stream(Lane) override { return this; }
   void copy_in(void* device, const void* host, std::size_t bytes) override {
     issue([=, this] { cpu_->copy_in(device, host, bytes); });
     copies_ = pending_.size();

@@ -5,6 +5,7 @@
 #include "core/base/philox.h"
 #include "core/ops/reduce.h"
 #include "core/ops/softmax.h"
+#include "cuda/backend/backend.h"
 
 namespace ingot {
 
@@ -69,6 +70,36 @@ void expect_close(const std::map<std::string, Tensor>& got, const std::map<std::
     const std::string text = difference(got.at(name), t, tolerance);
     EXPECT_EQ(text, "") << name;
   }
+}
+
+namespace {
+
+class ChangedBackend final : public cuda::CudaBackend {
+ public:
+  std::string_view name() const override { return "cuda_changed"; }
+  std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const override {
+    auto step = CudaBackend::lower(graph, node, target);
+    change(node, step);
+    return step;
+  }
+
+  static inline std::function<void(const Node&, std::unique_ptr<Step>&)> change;
+};
+
+}  // namespace
+
+Target changed_target(std::function<void(const Node&, std::unique_ptr<Step>&)> change) {
+  static const bool once = (register_backend(std::make_unique<ChangedBackend>()), true);
+  static_cast<void>(once);
+  ChangedBackend::change = std::move(change);
+  Target t = Target::cuda(0);
+  t.backend = "cuda_changed";
+  return t;
+}
+
+Target lanes_target(std::function<Lane(const Node&)> choose) {
+  return changed_target(
+      [choose = std::move(choose)](const Node& node, auto& step) { step->lane = choose(node); });
 }
 
 Graph softmax_graph() {

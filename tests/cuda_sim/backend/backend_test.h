@@ -5,6 +5,7 @@
 //   expect_close(run(graph, Target::cuda(0), {.runs = 4}), want, 1e-5);
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -47,6 +48,12 @@ bool close(const std::map<std::string, Tensor>& got, const std::map<std::string,
            double tolerance);
 void expect_close(const std::map<std::string, Tensor>& got, const std::map<std::string, Tensor>& want,
                   double tolerance);
+
+// The CUDA backend, which passes each step that it made to `change`: what if a lowering had said otherwise?
+// There is one such backend; a later call changes the steps of all targets.
+Target changed_target(std::function<void(const Node&, std::unique_ptr<Step>&)> change);
+// With steps in the lanes that `choose` gives.
+Target lanes_target(std::function<Lane(const Node&)> choose);
 
 // Softmax of a state, log-softmax of the input, sums of it, and a state in which every run so far leaves its
 // mark: ops that every build of the backend has.
