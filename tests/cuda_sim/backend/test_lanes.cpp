@@ -10,7 +10,10 @@
 #include "cuda/base/check.h"
 #include "cuda/kernels/fill.h"
 #include "cuda/ops/launch_step.h"
+#include "models/models.h"
+#include "optim/optimizer.h"
 #include "tests/cuda_sim/backend/backend_test.h"
+#include "train/step_graph.h"
 
 namespace ingot {
 namespace {
@@ -110,6 +113,21 @@ TEST_F(CudaBackendLanes, FusedProgramsEqualOneLane) {
   const ProgramPtr p = compile(g, {.target = lanes_target(random_lanes(2))});
   EXPECT_GE(waits_of(*p), 4u);
   each_order([&] { expect_close(run(p), want, 0.0); });
+}
+
+// Kernels with workspaces, views, and an optimiser that writes over its states.
+TEST_F(CudaBackendLanes, TrainingEqualsOneLane) {
+  const Graph g =
+      training_graph(*make_model("lenet5"), {DType::F32, model_input("lenet5", 3)}, *adam({.lr = 0.001}));
+  const Runs runs{.runs = 4, .look_every = 4};
+  const auto want = run(g, Target::cuda(0), runs);
+  for (std::uint64_t lanes = 1; lanes <= 3; ++lanes) {
+    SCOPED_TRACE(cat("lanes ", lanes));
+    const ProgramPtr p = compile(g, {.target = lanes_target(random_lanes(lanes, 2))});
+    EXPECT_GE(waits_of(*p), 10u);
+    EXPECT_GT(p->report().workspace_bytes, 0u);
+    each_order([&] { expect_close(run(p, runs), want, 0.0); }, 2);
+  }
 }
 
 TEST_F(CudaBackendLanes, ARunIsOneLaunchAndMakesNothing) {
