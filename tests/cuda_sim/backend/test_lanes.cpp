@@ -118,15 +118,15 @@ TEST_F(CudaBackendLanes, FusedProgramsEqualOneLane) {
 // Kernels with workspaces, views, and an optimiser that writes over its states.
 TEST_F(CudaBackendLanes, TrainingEqualsOneLane) {
   const Graph g =
-      training_graph(*make_model("lenet5"), {DType::F32, model_input("lenet5", 3)}, *adam({.lr = 0.001}));
-  const Runs runs{.runs = 4, .look_every = 4};
+      training_graph(*make_model("lenet5"), {DType::F32, model_input("lenet5", 2)}, *adam({.lr = 0.001}));
+  const Runs runs{.runs = 3, .look_every = 3};
   const auto want = run(g, Target::cuda(0), runs);
-  for (std::uint64_t lanes = 1; lanes <= 3; ++lanes) {
+  for (std::uint64_t lanes = 1; lanes <= 2; ++lanes) {
     SCOPED_TRACE(cat("lanes ", lanes));
     const ProgramPtr p = compile(g, {.target = lanes_target(random_lanes(lanes, 2))});
     EXPECT_GE(waits_of(*p), 10u);
     EXPECT_GT(p->report().workspace_bytes, 0u);
-    each_order([&] { expect_close(run(p, runs), want, 0.0); }, 2);
+    each_order([&] { expect_close(run(p, runs), want, 0.0); }, 1);
   }
 }
 
