@@ -167,6 +167,7 @@ TEST_F(Conditions, NodesThatCudaRefuses) {
     return cudaStreamBeginCaptureToGraph(stream.get(), body, nullptr, nullptr, 0,
                                          cudaStreamCaptureModeThreadLocal);
   };
+  const GraphExec early(graph);  // without what is recorded later
   ASSERT_EQ(record(), cudaSuccess);
   cuda::fill_bytes(y.data(), 2, kBytes, stream);
   cudaGraph_t recorded = nullptr;
@@ -176,6 +177,9 @@ TEST_F(Conditions, NodesThatCudaRefuses) {
   EXPECT_TRUE(says(take(Fault::Condition), "is recorded a second time"));
 
   // Without a kernel that sets it and without a default nobody knows what happens.
+  cuda::fill_bytes(y.data(), 1, kBytes, stream);
+  early.launch(stream);
+  EXPECT_EQ(to_host<unsigned char>(y, stream)[0], 1);
   EXPECT_EQ(add(graph.get(), without_default, &second), cudaSuccess);
   GraphExec(graph).launch(stream);
   stream.synchronize();
