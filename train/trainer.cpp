@@ -123,6 +123,7 @@ struct Trainer::Impl {
     s.input("valid_rows").set(0, static_cast<double>(batch.valid));
     try {
       s.run();
+      s.wait();  // on a GPU the guard is heard of here
     } catch (const NumericError& e) {
       const std::int64_t row = first_bad_row(batch.input, batch.valid);
       if (row < 0) throw;
@@ -359,15 +360,15 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   loading.augment.stddev = options.augment.stddev;
   DataLoader loader(data, loading);
   Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph, "loss");
-  const Tensor logits = s.output("logits"), loss = s.output("loss");
-  const std::int64_t classes = logits.shape()[1];
+  const std::int64_t classes = s.output("logits").shape()[1];
   require_classes(*data, s);
   Evaluation e;
   e.confusion = ConfusionMatrix(classes);
   double loss_sum = 0.0, top5 = 0.0;
   while (const Batch* batch = loader.next()) {
     Impl::run(s, *batch);
-    loss_sum += loss.item() * static_cast<double>(batch->valid);
+    const Tensor logits = s.output("logits");
+    loss_sum += s.output("loss").item() * static_cast<double>(batch->valid);
     for (std::int64_t row = 0; row < batch->valid; ++row) {
       const float* p = logits.data<float>() + row * classes;
       const std::int64_t label = batch->target.data<std::int64_t>()[row];
@@ -389,7 +390,8 @@ Tensor Trainer::predict(const Tensor& inputs, std::int64_t batch_size) {
   Shape shape = inputs.shape();
   shape[0] = std::min(batch_size, std::max<std::int64_t>(n, 1));
   Session& s = t.fresh(t.infer, t.infer_type, {DType::F32, shape}, inference_graph, "logits");
-  const Tensor x = s.input("x"), y = s.output("logits");
+  const Tensor x = s.input("x");
+  Tensor y = s.output("logits");
   Shape out_shape = y.shape();
   out_shape[0] = n;
   const Tensor out({y.dtype(), out_shape});
@@ -401,6 +403,7 @@ Tensor Trainer::predict(const Tensor& inputs, std::int64_t batch_size) {
                 static_cast<std::size_t>(count * in_row) * sizeof(float));
     try {
       s.run();
+      y = s.output("logits");
     } catch (const NumericError& e) {
       const std::int64_t row = first_bad_row(x, count);
       if (row < 0) throw;

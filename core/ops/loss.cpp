@@ -63,10 +63,7 @@ std::int64_t label_of(const Tensor& labels, std::int64_t n, std::int64_t classes
                       const SoftmaxCrossEntropyAttrs& at) {
   const std::int64_t label = ops::index_at(labels, n);
   if (label == at.ignore_index) return -1;
-  if (label < 0 || label >= classes)
-    throw UsageError(cat("softmax_cross_entropy: label ", label, " of row ", n, " is outside of [0, ",
-                         classes, ") and is not ignore_index (", at.ignore_index,
-                         "); check the labels and the number of ", "classes of the model"));
+  if (label < 0 || label >= classes) throw UsageError(bad_label_message(label, n, classes, at.ignore_index));
   return label;
 }
 
@@ -174,6 +171,13 @@ Value reduce_rows(std::string_view loss, Value each, const LossOptions& options,
 }
 
 }  // namespace
+
+std::string bad_label_message(std::int64_t label, std::int64_t row, std::int64_t classes,
+                              std::int64_t ignore_index) {
+  return cat("softmax_cross_entropy: label ", label, " of row ", row, " is outside of [0, ", classes,
+             ") and is not ignore_index (", ignore_index,
+             "); check the labels and the number of classes of the model");
+}
 
 SoftmaxCrossEntropy softmax_cross_entropy(Value logits, Value labels, const SoftmaxCrossEntropyAttrs& attrs,
                                           SourceLoc loc) {

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/op/builder.h"
 
@@ -33,6 +34,10 @@ struct SoftmaxCrossEntropyAttrs {
     v("ignore_index", s.ignore_index);
   }
 };
+
+// What every backend says of a label that is no class.
+std::string bad_label_message(std::int64_t label, std::int64_t row, std::int64_t classes,
+                              std::int64_t ignore_index);
 
 enum class Reduction : std::uint8_t { Mean, Sum, None };
 

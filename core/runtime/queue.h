@@ -10,10 +10,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
 
+#include "core/base/dtype.h"
+#include "core/base/error.h"
 #include "core/runtime/step.h"
 
 namespace ingot {
@@ -23,6 +26,17 @@ struct QueuePart {
   std::function<void()> work;
   bool capturable = true;
   std::string name{};
+  // In one part of a guarded run: the guard (Queue::guard) looks after `work`, and where it finds something,
+  // `rest` and the parts that follow are left out.
+  bool guarded = false;
+  std::function<void()> rest{};  // may be null
+};
+
+// A floating tensor in the device's memory that a guard looks at.
+struct GuardedTensor {
+  const void* data = nullptr;
+  std::int64_t count = 0;
+  DType dtype = DType::F32;
 };
 
 class Queue {
@@ -55,8 +69,23 @@ class Queue {
   // Between begin() and end(): issues the parts of one run, which must be the same every time. A device that
   // can record work calls them for the first runs only and then repeats what it recorded.
   virtual void replay(std::span<const QueuePart> parts) {
-    for (const QueuePart& part : parts) part.work();
+    for (const QueuePart& part : parts) {
+      part.work();
+      if (part.rest) part.rest();
+    }
   }
+  // For sessions that cannot look at the device's memory in the middle of a run. From now on replay() lets
+  // the device look whether all elements of these tensors are finite. Where one is not, the rest of that run
+  // and of all later ones is left out, and feed() leaves the inputs as they are, so that the run can be
+  // repeated, until reset_guard(). `memory`: kGuardBytes on the device that outlive the queue's work.
+  static constexpr std::size_t kGuardBytes = 64;
+  virtual void guard(std::span<const GuardedTensor> /*tensors*/, void* /*memory*/) {
+    throw UsageError("this backend's queue has no guard: run with check_numerics instead");
+  }
+  // Whether the guard has found something. Does not wait: while work goes on the answer may be that of
+  // before.
+  virtual bool guard_tripped() const { return false; }
+  virtual void reset_guard() {}
   // Returns when all copy_in() and feed() so far have read their bytes.
   virtual void wait_for_copies() { wait(); }
   // Returns when everything issued is done; throws the error of work that failed.

@@ -1,15 +1,13 @@
 #include "core/runtime/session.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "core/base/error.h"
 #include "core/runtime/initial_state.h"
 #include "core/runtime/lanes.h"
+#include "core/runtime/numerics.h"
 
 namespace ingot {
 
@@ -37,8 +35,10 @@ struct Session::Impl {
   std::vector<Copy> copies;
   bool prepared = false;
   std::vector<QueuePart> parts;  // the schedule and the copies, as the queue replays them
-  std::size_t guard_at = static_cast<std::size_t>(-1);  // schedule position that computes the guarded output
   ValueId guard;
+  std::size_t guard_end = 0;  // how many steps it takes to compute the guarded output
+  std::shared_ptr<void> guard_memory;
+  std::unique_ptr<Numerics> numerics;
 
   ~Impl() {
     if (queue != nullptr) queue->finish();
@@ -145,29 +145,42 @@ struct Session::Impl {
     make_parts();
   }
 
-  // Steps that can be recorded together are one part, in which each lane goes its way.
+  // Steps that can be recorded together are one part, in which each lane goes its way; the guard's look lies
+  // within or between parts.
   void make_parts() {
     const std::vector<StepAccess> accesses = step_accesses(*program);
     std::size_t signals = 0;
-    const auto add = [&](std::size_t begin, std::size_t end, bool last) {
+    const auto steps = [&](std::size_t begin, std::size_t end, bool last) {
       const LaneOrder order(std::span<const StepAccess>(accesses).subspan(begin, end - begin));
       signals = std::max(signals, order.signals());
-      parts.push_back({[this, begin, last, order] {
+      return [this, begin, last, order] {
         order.issue(*queue, [&](std::size_t i) { run_step(schedule[begin + i]); });
         if (last) finish();
-      }});
+      };
     };
     std::size_t begin = 0;
+    const auto guarded = [&](std::size_t end) {
+      return guard.valid() && begin <= guard_end && guard_end <= end;
+    };
+    const auto add = [&](std::size_t end, bool last) {
+      QueuePart part;
+      part.guarded = guarded(end);
+      part.work = steps(begin, part.guarded ? guard_end : end, last && !part.guarded);
+      if (part.guarded && (guard_end < end || last)) part.rest = steps(guard_end, end, last);
+      parts.push_back(std::move(part));
+    };
     for (std::size_t i = 0; i < schedule.size(); ++i) {
       if (program->step(schedule[i].node).capturable || schedule[i].step == nullptr) continue;
-      if (begin < i) add(begin, i, false);
-      add(i, i + 1, false);
-      parts.back().capturable = false;
+      if (begin < i || guarded(i)) add(i, false);
       const Node& node = graph().node(schedule[i].node);
-      parts.back().name = cat(node.name, " (", node.op, " by ", program->step(schedule[i].node).kernel, ")");
+      parts.push_back(
+          {.work = steps(i, i + 1, false),
+           .capturable = false,
+           .name = cat(node.name, " (", node.op, " by ", program->step(schedule[i].node).kernel, ")")});
       begin = i + 1;
     }
-    if (begin < schedule.size() || !copies.empty()) add(begin, schedule.size(), true);
+    if (begin < schedule.size() || !copies.empty() || guarded(schedule.size()))
+      add(schedule.size(), !copies.empty());
     queue->reserve_signals(signals);
   }
 
@@ -206,7 +219,7 @@ struct Session::Impl {
 
   // The value's content, for looking at: its memory, or a copy of it.
   Tensor peek(ValueId v) const {
-    if (on_host() || program->place(v).region == Region::Staging) return view(v);
+    if (on_host()) return view(v);
     Tensor copy(graph().type(v));
     queue->copy_out(copy.raw(), address(v), copy.bytes());
     return copy;
@@ -273,37 +286,55 @@ struct Session::Impl {
   }
 
   void run_plain() {
+    if (!on_host()) return run_queued();
     // A fused ReLU may turn NaN into 0, so a NaN in the data need not reach the guarded output.
-    if (guard.valid())
-      for (const ValueId v : graph().inputs())
-        if (!all_finite(v)) check_inputs();
+    if (guard.valid()) numerics->check_inputs();
     const Issuing issuing(*this);
     begin();
-    if (!on_host()) {
-      // The whole run is one piece of work; what it did to the guarded output is seen afterwards.
-      queue->replay(parts);
-      // The caller may fill the inputs for the next run while this one goes on.
-      if (options.feed) queue->wait_for_copies();
-      if (guard.valid() && range(guard).bad()) explain_bad_guard();
-      return;
-    }
     for (std::size_t i = 0; i < schedule.size(); ++i) {
       run_step(schedule[i]);
-      if (i == guard_at && range(guard).bad()) explain_bad_guard();
+      if (guard.valid() && i + 1 == guard_end && !numerics->finite(guard)) explain_bad_guard();
     }
     finish();
+  }
+
+  // The whole run is one piece of work for the device, which looks at the guarded output itself.
+  void run_queued() {
+    look_at_guard();
+    const Issuing issuing(*this);
+    begin();
+    queue->replay(parts);
+    // The caller may fill the inputs for the next run while this one goes on.
+    if (options.feed) queue->wait_for_copies();
+  }
+
+  // Throws what the device's guard found, as far as the host knows; whoever waited knows all.
+  void look_at_guard() {
+    if (!guard.valid() || on_host() || !queue->guard_tripped()) return;
+    queue->reset_guard();
+    const Issuing issuing(*this);
+    explain_bad_guard();
+  }
+
+  // Before the host takes the states or the inputs from what a run left.
+  void settle_guard() {
+    if (!guard.valid() || on_host()) return;
+    queue->wait();
+    look_at_guard();
   }
 
   // The guarded output is not finite: run again up to it, looking at every result.
   [[noreturn]] void explain_bad_guard() {
     check_sources();
-    for (std::size_t i = 0; i <= guard_at; ++i) {
+    for (std::size_t i = 0; i < guard_end; ++i) {
       run_alone(schedule[i]);
-      check_results(schedule[i].node);
+      numerics->check_results(schedule[i].node);
     }
     throw NumericError(cat("the output '", options.guard,
                            "' was not finite, and a replay of the step is: a random op or a "
-                           "running statistic decides; run with check_numerics to stop at the node"));
+                           "running statistic decides",
+                           options.feed ? "" : ", or the caller changed the inputs since",
+                           "; run with check_numerics to stop at the node"));
   }
 
   void find_guard() {
@@ -311,122 +342,45 @@ struct Session::Impl {
     guard = graph().find_output(options.guard);
     if (!guard.valid())
       throw UsageError(cat("the guarded output '", options.guard, "' is not an output of the program"));
-    for (std::size_t i = 0; i < schedule.size(); ++i)
-      for (const ValueId v : graph().node(schedule[i].node).outputs)
-        if (v == guard) guard_at = i;
+    guard_end = program->schedule().size();
+    for (std::size_t i = 0; i < program->schedule().size(); ++i)
+      for (const ValueId v : graph().node(program->schedule()[i]).outputs)
+        if (v == guard) guard_end = i + 1;
+  }
+
+  // Where the host cannot look in the middle of a run. The inputs too: a fused ReLU may turn their NaN into
+  // 0.
+  void arm_guard() {
+    if (!guard.valid() || on_host()) return;
+    std::vector<GuardedTensor> tensors;
+    const auto add = [&](ValueId v) {
+      const TensorType& t = graph().type(v);
+      if (is_floating(t.dtype)) tensors.push_back({address(v), t.numel(), t.dtype});
+    };
+    for (const ValueId v : graph().inputs()) add(v);
+    add(guard);
+    guard_memory = allocate_region(Queue::kGuardBytes);
+    allocated += Queue::kGuardBytes;
+    queue->guard(tensors, guard_memory.get());
   }
 
   void run_debug(bool check) {
+    settle_guard();
     const Issuing issuing(*this);
     begin();
     if (check) check_sources();
     for (std::size_t i = 0; i < schedule.size(); ++i) {
       run_alone(schedule[i]);
-      if (check) check_results(schedule[i].node);
+      if (check) numerics->check_results(schedule[i].node);
       if (options.poison) poison_after(i);
     }
     finish();
     queue->wait_for_copies();
   }
 
-  struct Range {
-    double lo = std::numeric_limits<double>::infinity(), hi = -std::numeric_limits<double>::infinity();
-    std::int64_t nan = 0, inf = 0, count = 0;
-    bool bad() const { return nan + inf > 0; }
-  };
-
-  Range range(ValueId v) const {
-    Range r;
-    if (!is_floating(graph().type(v).dtype)) return r;
-    const Tensor t = peek(v);
-    visit_dtype(t.dtype(), [&]<class T>() {
-      for (const T& e : t.values<T>()) {
-        const double d = to_double(e);
-        ++r.count;
-        if (std::isnan(d))
-          ++r.nan;
-        else if (std::isinf(d))
-          ++r.inf;
-        else {
-          r.lo = std::min(r.lo, d);
-          r.hi = std::max(r.hi, d);
-        }
-      }
-    });
-    return r;
-  }
-
-  std::string title(ValueId v) const {
-    const ValueInfo& info = graph().value(v);
-    return cat(info.name.empty() ? cat("%", v.index) : info.name, " ", to_string(info.type));
-  }
-
-  // A result in place of its operand: what lies there now says nothing about the operand.
-  bool overwritten(ValueId operand, const Node& by) const {
-    const Place p = program->place(operand);
-    return std::any_of(by.outputs.begin(), by.outputs.end(), [&](ValueId v) {
-      const Place q = program->place(v);
-      return graph().type(v).bytes() != 0 && p.region == q.region && p.offset == q.offset;
-    });
-  }
-
-  std::string describe(ValueId v) const {
-    const Range r = range(v);
-    std::string text = title(v);
-    if (r.count > 0 && r.lo <= r.hi) text += cat(" in [", r.lo, ", ", r.hi, "]");
-    if (r.bad()) text += cat(" with ", r.nan, " NaN and ", r.inf, " infinite of ", r.count);
-    return text;
-  }
-
-  // Fast enough for every step: for f32 one look at the exponents, without a branch per element.
-  bool all_finite(ValueId v) const {
-    if (graph().type(v).dtype != DType::F32) return !range(v).bad();
-    const Tensor t = peek(v);
-    constexpr std::uint32_t kExponent = 0x7f800000u;
-    std::uint32_t bad = 0;
-    for (const float e : t.values<float>())
-      bad |= (std::bit_cast<std::uint32_t>(e) & kExponent) == kExponent ? 1u : 0u;
-    return bad == 0;
-  }
-
   void check_sources() const {
-    check_inputs();
-    check_states();
-  }
-
-  void check_inputs() const {
-    for (const ValueId v : graph().inputs()) {
-      if (!range(v).bad()) continue;
-      NumericError e(cat("the input ", describe(v), "; check the data"));
-      e.add_context(graph().value(v).name, graph().value(v).loc);
-      throw e;
-    }
-  }
-
-  void check_states() const {
-    for (const State& s : graph().states()) {
-      if (all_finite(s.value)) continue;
-      NumericError e(cat("the state ", describe(s.value),
-                         ": an earlier update made it so; lower the learning rate, clip gradients, or "
-                         "run with check_numerics to stop at the node that starts it"));
-      e.add_context(s.name, graph().value(s.value).loc);
-      throw e;
-    }
-  }
-
-  void check_results(NodeId n) const {
-    const Node& node = graph().node(n);
-    for (const ValueId v : node.outputs) {
-      if (!range(v).bad()) continue;
-      std::vector<std::string> operands;
-      for (const ValueId in : node.inputs)
-        operands.push_back(overwritten(in, node) ? cat(title(in), ", which the result has overwritten")
-                                                 : describe(in));
-      NumericError e(
-          cat(node.op, " made ", describe(v), operands.empty() ? "" : cat(" from ", join(operands, "; "))));
-      e.add_context(node.name, node.loc);
-      throw e;
-    }
+    numerics->check_inputs();
+    numerics->check_states();
   }
 
   ValueId find_state(std::string_view name) const {
@@ -439,9 +393,12 @@ Session::Session(ProgramPtr program, const SessionOptions& options) : impl_(std:
   if (program == nullptr) throw UsageError("Session: the program is null; compile() makes one");
   impl_->program = std::move(program);
   impl_->options = options;
-  impl_->allocate();
-  impl_->bind_all();
+  impl_->numerics =
+      std::make_unique<Numerics>(*impl_->program, [impl = impl_.get()](ValueId v) { return impl->peek(v); });
   impl_->find_guard();
+  impl_->allocate();
+  impl_->arm_guard();
+  impl_->bind_all();
   initialise(options.seed);
 }
 
@@ -472,7 +429,11 @@ bool Session::has_output(std::string_view name) const {
 Tensor Session::output(std::string_view name) const {
   const auto& outputs = impl_->graph().outputs();
   for (std::size_t k = 0; k < outputs.size(); ++k)
-    if (outputs[k].name == name) return impl_->output(k);
+    if (outputs[k].name == name) {
+      const Tensor result = impl_->output(k);
+      impl_->look_at_guard();
+      return result;
+    }
   std::vector<std::string> names;
   for (const Output& o : outputs) names.push_back(o.name);
   throw UsageError(
@@ -489,6 +450,7 @@ void* Session::device_address(std::string_view name) const {
 
 void Session::wait() const {
   impl_->queue->wait();
+  impl_->look_at_guard();
 }
 
 void Session::run() {
@@ -499,7 +461,7 @@ void Session::run() {
 }
 
 void Session::require_finite_states() const {
-  impl_->check_states();
+  impl_->numerics->check_states();
 }
 
 void Session::run_checked() {
@@ -510,6 +472,7 @@ std::vector<StepTiming> Session::run_timed() {
   using Clock = std::chrono::steady_clock;
   std::vector<StepTiming> out;
   out.reserve(impl_->schedule.size());
+  impl_->settle_guard();
   const Impl::Issuing issuing(*impl_);
   impl_->begin();
   auto before = Clock::now();
@@ -526,6 +489,7 @@ std::vector<StepTiming> Session::run_timed() {
 
 Tensor Session::state(std::string_view name) const {
   const Tensor now = impl_->peek(impl_->find_state(name));
+  impl_->look_at_guard();
   Tensor out = Tensor::zeros({now.dtype(), now.shape()});
   out.copy_from(now);
   return out;
@@ -537,6 +501,7 @@ void Session::set_state(std::string_view name, const Tensor& value) {
   if (value.shape() != shape)
     throw ShapeError(
         cat("state '", name, "' expects ", to_string(shape), ", got ", to_string(value.shape())));
+  impl_->settle_guard();
   impl_->poke(v, value);
   impl_->prepared = false;
 }
@@ -556,6 +521,7 @@ void Session::initialise(std::uint64_t seed) {
 
 std::size_t Session::copy_states_from(const Session& other) {
   std::size_t copied = 0;
+  impl_->settle_guard();
   for (const State& s : impl_->graph().states()) {
     const State* from = other.impl_->graph().find_state(s.name);
     if (from == nullptr) continue;

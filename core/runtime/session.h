@@ -11,8 +11,9 @@
 //
 // On a GPU run() returns when the inputs have been read and the work is issued; output(), state() and wait()
 // wait for it. The first run issues the steps one by one, the second records them, each later one is a single
-// launch. An error of the device that a step caused may come out of a later call; run with `debug` to learn
-// which node it was. After an error that loses the device's context, each call throws it again.
+// launch, `guard` included. An error of the device that a step caused may come out of a later call; run with
+// `debug` to learn which node it was. After an error that loses the device's context, each call throws it
+// again.
 #pragma once
 
 #include <array>
@@ -32,9 +33,15 @@ namespace ingot {
 struct SessionOptions {
   std::uint64_t seed = 0;       // of initial states
   bool check_numerics = false;  // after every step: stop at the first node whose result has NaN or infinity
-  // An output (usually "loss") that must be finite: as soon as it is computed, before parameters change,
-  // run() checks it and if need be replays the step so far to name the first bad node. The inputs must be
-  // finite too, and are looked at before the step: an activation may hide their NaN from the output.
+  // An output (usually "loss") that must be finite: as soon as it is computed, before parameters change, it
+  // is checked, and if need be the step so far is replayed to name the first bad node. The inputs must be
+  // finite too: an activation may hide their NaN from the output. On a GPU the device itself checks, within
+  // the recorded run; run() does not wait for the answer. From a bad run on the rest of runs is left out
+  // (parameters and optimiser state keep their content; what the forward pass updates, such as running
+  // statistics, does not) and inputs stay those of the bad run, until the session hears of it and throws: in
+  // wait(), output(), state(), set_state(), or in run() if the runs before are done. After that it goes on as
+  // if the bad run and those behind it had not been issued. Costs Queue::kGuardBytes of the device's memory
+  // beside the program's.
   std::string guard{};
   bool poison = false;  // fill memory with NaN as soon as it is free (debugging the planner)
   // Steps run one by one and each is waited for: an error of the device names its node and source line.

@@ -95,22 +95,24 @@ struct Labels {
   bool wide;
   std::int64_t ignore, classes;
 
-  // kIgnored, or the class; notes a label outside the classes in `bad`, since threads may not throw.
-  std::int64_t operator()(std::int64_t row, std::atomic<std::int64_t>& bad) const {
-    const std::int64_t l =
-        wide ? static_cast<const std::int64_t*>(data)[row] : static_cast<const std::int32_t*>(data)[row];
-    if (l == ignore) return kIgnored;
-    if (l >= 0 && l < classes) return l;
-    bad.store(row, std::memory_order_relaxed);
+  std::int64_t at(std::int64_t row) const {
+    return wide ? static_cast<const std::int64_t*>(data)[row] : static_cast<const std::int32_t*>(data)[row];
+  }
+  bool ignored(std::int64_t row) const { return at(row) == ignore; }
+  bool fits(std::int64_t row) const { return at(row) >= 0 && at(row) < classes; }
+  // kIgnored, or the class; sets `bad` for a label outside the classes, since threads may not throw.
+  std::int64_t operator()(std::int64_t row, std::atomic<bool>& bad) const {
+    if (ignored(row)) return kIgnored;
+    if (fits(row)) return at(row);
+    bad.store(true, std::memory_order_relaxed);
     return kIgnored;
   }
-  void check(std::string_view op, const std::atomic<std::int64_t>& bad) const {
-    const std::int64_t row = bad.load();
-    if (row < 0) return;
-    const std::int64_t l =
-        wide ? static_cast<const std::int64_t*>(data)[row] : static_cast<const std::int32_t*>(data)[row];
-    throw UsageError(cat(op, ": label ", l, " of row ", row, " is not in [0, ", classes,
-                         ") and not ignore_index (", ignore, ")"));
+  // Throws for the first row whose label made it bad.
+  void check(const std::atomic<bool>& bad) const {
+    if (!bad.load()) return;
+    std::int64_t row = 0;
+    while (ignored(row) || fits(row)) ++row;
+    throw UsageError(bad_label_message(at(row), row, classes, ignore));
   }
 };
 
@@ -127,7 +129,7 @@ std::unique_ptr<Step> lower_cross_entropy(const Problem& p) {
   const int parts = useful_threads(p.target.threads, 4 * rows * classes);
   return make_step(rows_kernel(), [=, &k](void* const* in, void* const* out, void*) {
     const Labels labels{in[1], wide, at.ignore_index, classes};
-    std::atomic<std::int64_t> bad{-1};
+    std::atomic<bool> bad{false};
     each_row(parts, rows, classes, [&](std::int64_t r, std::int64_t first) {
       const float* x = static_cast<const float*>(in[0]) + first;
       const float top = k.max(x, classes);
@@ -142,7 +144,7 @@ std::unique_ptr<Step> lower_cross_entropy(const Problem& p) {
       static_cast<float*>(out[0])[r] = static_cast<float>(loss);
       static_cast<float*>(out[1])[r] = static_cast<float>(lse);
     });
-    labels.check("softmax_cross_entropy", bad);
+    labels.check(bad);
   });
 }
 
@@ -157,7 +159,7 @@ std::unique_ptr<Step> lower_cross_entropy_grad(const Problem& p) {
   return make_step(rows_kernel(),
                    [=, &k](void* const* in, void* const* out, void*) {
                      const Labels labels{in[2], wide, at.ignore_index, classes};
-                     std::atomic<std::int64_t> bad{-1};
+                     std::atomic<bool> bad{false};
                      each_row(parts, rows, classes, [&](std::int64_t r, std::int64_t first) {
                        const float* x = static_cast<const float*>(in[1]) + first;
                        float* dx = static_cast<float*>(out[0]) + first;
@@ -176,7 +178,7 @@ std::unique_ptr<Step> lower_cross_entropy_grad(const Problem& p) {
                                   dx);
                        dx[label] -= up * static_cast<float>(1.0 - at.label_smoothing);
                      });
-                     labels.check("softmax_cross_entropy_grad", bad);
+                     labels.check(bad);
                    },
                    0, {{1, 0}});
 }

@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "cuda/base/memory.h"
 #include "cuda/base/nvtx.h"
+#include "cuda/kernels/guard.h"
 
 namespace ingot::cuda {
 
@@ -80,7 +81,10 @@ void CudaQueue::feed(void* device, const void* host, std::size_t bytes) {
   copy_to_device(slot.memory, host, bytes, copies_);
   slot.filled.record(copies_);
   compute_.wait(slot.filled);
-  copy_on_device(device, slot.memory, bytes, compute_);
+  if (guard_)
+    copy_if_finite(device, slot.memory, bytes, guard_->first, compute_);
+  else
+    copy_on_device(device, slot.memory, bytes, compute_);
   slot.taken.record(compute_);
   fed_ = &slot.filled;
   next_slot_ = (next_slot_ + 1) % slots_.size();
@@ -101,17 +105,33 @@ void CudaQueue::replay(std::span<const QueuePart> parts) {
   const NvtxRange range("run");
   // The first run loads kernels and sets their limits, which is slow and in part not allowed in a capture.
   if (!ran_) {
-    for (const QueuePart& part : parts) part.work();
+    for (const QueuePart& part : parts)
+      if (!issue(part)) return;
     ran_ = true;
     return;
   }
   if (graphs_.empty()) record(parts);
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (graphs_[i].has_value())
-      graphs_[i]->launch(compute_);
-    else if (!parts[i].capturable)
-      parts[i].work();
+    if (!parts[i].capturable) {
+      if (!issue(parts[i])) return;
+      continue;
+    }
+    if (graphs_[i].has_value()) graphs_[i]->launch(compute_);
+    if (!parts[i].guarded) continue;
+    guard_->looked.record(compute_);
+    // The device decides about the rest of this part alone.
+    if (i + 1 < parts.size() && !wait_for_answer()) return;
   }
+}
+
+bool CudaQueue::issue(const QueuePart& part) {
+  part.work();
+  if (!part.guarded) return true;
+  look();
+  guard_->looked.record(compute_);
+  if (!wait_for_answer()) return false;
+  if (part.rest) part.rest();
+  return true;
 }
 
 void CudaQueue::record(std::span<const QueuePart> parts) {
@@ -124,10 +144,61 @@ void CudaQueue::record(std::span<const QueuePart> parts) {
                    part.name.c_str());
       continue;
     }
-    const Graph graph = capture(compute_, part.work);
+    const Graph graph = recorded(part);
     if (graph.node_count() != 0) graphs.back().emplace(graph);
   }
   graphs_ = std::move(graphs);
+}
+
+Graph CudaQueue::recorded(const QueuePart& part) {
+  if (!part.guarded) return capture(compute_, part.work);
+  const auto work_and_look = [&] {
+    part.work();
+    look();
+  };
+  if (!part.rest) return capture(compute_, work_and_look);
+  return capture_if(
+      compute_,
+      [&](Condition go) {
+        work_and_look();
+        set_if_finite(go, guard_->first, compute_);
+      },
+      part.rest);
+}
+
+// ---- The guard ------------------------------------------------------------------------------------------
+
+void CudaQueue::guard(std::span<const GuardedTensor> tensors, void* memory) {
+  const DeviceScope scope(device_);
+  Guard& g = guard_.emplace();
+  for (const GuardedTensor& t : tensors) g.tensors.push_back({t.data, t.count, t.dtype});
+  g.first = static_cast<std::uint64_t*>(memory);
+  reset_guard();
+}
+
+void CudaQueue::look() {
+  if (!guard_) throw UsageError("CudaQueue::replay was given a guarded part; call guard first");
+  find_more_not_finite(guard_->tensors, guard_->first, compute_);
+  copy_to_host(guard_->seen.data(), guard_->first, sizeof(std::uint64_t), compute_);
+}
+
+bool CudaQueue::wait_for_answer() const {
+  guard_->looked.synchronize();
+  return !guard_tripped();
+}
+
+// The answer may be read when no run that writes it is under way.
+bool CudaQueue::guard_tripped() const {
+  if (!guard_ || !guard_->looked.recorded()) return false;
+  const DeviceScope scope(device_);
+  return guard_->looked.done() && *guard_->seen.as<std::uint64_t>() != kAllFinite;
+}
+
+void CudaQueue::reset_guard() {
+  if (!guard_) return;
+  const DeviceScope scope(device_);
+  forget_not_finite(guard_->first, compute_);
+  *guard_->seen.as<std::uint64_t>() = kAllFinite;
 }
 
 void CudaQueue::wait_for_copies() {

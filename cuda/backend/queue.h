@@ -16,6 +16,12 @@
 // steps that can be recorded and launches it, and so does each later one. A step that cannot be recorded is
 // issued in between and named once on stderr. Nothing is allocated after the second replay.
 //
+// A guarded run is one graph too: behind the kernels that look, a conditional node holds the rest of the
+// part, and the answer goes to pinned memory on the way. The answer is kept over runs until reset_guard();
+// while it is bad, runs execute no rest, and a kernel instead of a copy moves inputs to their place, or does
+// not. Where the host issues something after the guard (the first run, and parts behind it), it waits for the
+// answer.
+//
 //   auto queue = CudaQueue::make(/*device=*/0, /*stream=*/nullptr);
 //   queue->use_staging(slots, bytes);
 //   queue->feed(inputs, pinned, bytes);
@@ -31,7 +37,9 @@
 #include "cuda/base/device_info.h"
 #include "cuda/base/event.h"
 #include "cuda/base/graph.h"
+#include "cuda/base/memory.h"
 #include "cuda/base/stream.h"
+#include "cuda/kernels/check.h"
 
 namespace ingot::cuda {
 
@@ -55,6 +63,9 @@ class CudaQueue final : public Queue {
   void begin() override;
   void end() noexcept override;
   void replay(std::span<const QueuePart> parts) override;
+  void guard(std::span<const GuardedTensor> tensors, void* memory) override;
+  bool guard_tripped() const override;
+  void reset_guard() override;
   void wait_for_copies() override;
   void wait() override;
   void finish() noexcept override;
@@ -65,9 +76,23 @@ class CudaQueue final : public Queue {
     Event filled, taken;
   };
 
+  struct Guard {
+    std::vector<CheckOperand> tensors;
+    std::uint64_t* first = nullptr;  // on the device
+    PinnedBuffer seen{sizeof(std::uint64_t)};
+    Event looked;  // behind the latest run's answer
+  };
+
   CudaQueue(int device, Stream compute);
+  // Issues a part's work; false: the guard stopped the run.
+  bool issue(const QueuePart& part);
   void record(std::span<const QueuePart> parts);
   const Stream& of(Lane lane) const { return lane == Lane::Compute ? compute_ : communication_.value(); }
+  Graph recorded(const QueuePart& part);
+  // The kernels that look, and the answer's way to the host.
+  void look();
+  // False: the guard stopped the run.
+  bool wait_for_answer() const;
 
   int device_;
   std::optional<DeviceScope> issuing_;  // between begin() and end()
@@ -80,6 +105,7 @@ class CudaQueue final : public Queue {
   const Event* fed_ = nullptr;  // the latest feed's `filled`
   bool copied_in_ = false;      // copy_in() since the last wait
   bool ran_ = false;
+  std::optional<Guard> guard_;
   std::vector<std::optional<GraphExec>> graphs_;  // one a part; empty until recorded
 };
 

@@ -9,6 +9,12 @@
 //   Graph graph = capture(stream, [&] { launch(kernel, grid, block, 0, stream, x, n); });
 //   GraphExec step(graph);
 //   for (int i = 0; i < steps; ++i) step.launch(stream);
+//
+// A graph may end with work that the device itself decides about, by a kernel that calls
+// cudaGraphSetConditional(condition, 1 or 0). In a launch whose kernel does not, it is left out.
+//
+//   Graph graph = capture_if(stream, [&](Condition go) { launch(look, 1, 1, 0, stream, go, x); },
+//                            [&] { launch(update, grid, block, 0, stream, x, n); });
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -41,6 +47,12 @@ class Graph {
 };
 
 Graph capture(const Stream& stream, const std::function<void()>& issue);
+
+using Condition = cudaGraphConditionalHandle;
+// `issue` first, then `then` where the condition is not 0. Of `then` only kernels, and copies and fills of
+// device memory, can be recorded; whatever `issue` issues last is what `then` waits for.
+Graph capture_if(const Stream& stream, const std::function<void(Condition)>& issue,
+                 const std::function<void()>& then);
 
 // A graph made ready to run. It does not need the Graph any more.
 class GraphExec {

@@ -80,20 +80,7 @@ unsigned char unit_bits_of(DType dtype) {
   return dtype == DType::F64 ? 2 : dtype == DType::F32 ? 1 : 0;
 }
 
-}  // namespace ingot::cuda::check_kernels
-
-namespace ingot::cuda {
-
-using namespace check_kernels;
-
-std::optional<NotFinite> not_finite(std::uint64_t answer) {
-  if (answer == kAllFinite) return std::nullopt;
-  const std::uint64_t elements = std::uint64_t{1} << kElementBits;
-  return NotFinite{static_cast<std::int64_t>(answer / elements),
-                   static_cast<std::int64_t>(answer % elements)};
-}
-
-void find_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first, const Stream& stream) {
+void require_fit(std::span<const CheckOperand> tensors) {
   constexpr std::size_t kTensors = std::size_t{1} << (63 - kElementBits);
   constexpr std::int64_t kElements = std::int64_t{1} << kElementBits;
   if (tensors.size() > kTensors)
@@ -105,7 +92,9 @@ void find_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first
     if (t.count > kElements)
       throw UsageError(cat("find_not_finite takes tensors of up to ", kElements, " elements, got ", t.count));
   }
-  fill_bytes(first, 0xff, sizeof *first, stream);  // kAllFinite
+}
+
+void issue_checks(std::span<const CheckOperand> tensors, std::uint64_t* first, const Stream& stream) {
   auto batch = make_batcher<Entry, kMostTensors>(kChunk, [&](const Table& table, unsigned blocks) {
     launch(check_kernel, dim3(blocks), dim3(kThreads), 0, stream, table,
            reinterpret_cast<unsigned long long*>(first));
@@ -120,6 +109,34 @@ void find_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first
     batch.add(e);
   }
   batch.finish();
+}
+
+}  // namespace ingot::cuda::check_kernels
+
+namespace ingot::cuda {
+
+using namespace check_kernels;
+
+std::optional<NotFinite> not_finite(std::uint64_t answer) {
+  if (answer == kAllFinite) return std::nullopt;
+  const std::uint64_t elements = std::uint64_t{1} << kElementBits;
+  return NotFinite{static_cast<std::int64_t>(answer / elements),
+                   static_cast<std::int64_t>(answer % elements)};
+}
+
+void forget_not_finite(std::uint64_t* first, const Stream& stream) {
+  fill_bytes(first, 0xff, sizeof *first, stream);
+}
+
+void find_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first, const Stream& stream) {
+  require_fit(tensors);
+  forget_not_finite(first, stream);
+  issue_checks(tensors, first, stream);
+}
+
+void find_more_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first, const Stream& stream) {
+  require_fit(tensors);
+  issue_checks(tensors, first, stream);
 }
 
 }  // namespace ingot::cuda

@@ -37,5 +37,9 @@ std::optional<NotFinite> not_finite(std::uint64_t answer);
 // Sets *first. At most 2^23 tensors of at most 2^40 elements. Throws UsageError for more, and for a dtype
 // that is not floating.
 void find_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first, const Stream& stream);
+// The same, but *first stays what it is where it came earlier: what one look found outlives later ones.
+void find_more_not_finite(std::span<const CheckOperand> tensors, std::uint64_t* first, const Stream& stream);
+// *first = kAllFinite.
+void forget_not_finite(std::uint64_t* first, const Stream& stream);
 
 }  // namespace ingot::cuda

@@ -98,6 +98,34 @@ TEST_F(RemoteSession, NamesTheFirstBadNode) {
   }
 }
 
+// The device finds it, in its own time; the runs behind the bad one do nothing.
+TEST_F(RemoteSession, AGuardedRunThatIsBadChangesNothing) {
+  const ProgramPtr p = compile(training("mlp", 6), {.target = test::remote_target(2)});
+  for (const int before : {0, 1, 2, 3}) {
+    SCOPED_TRACE(before);
+    Session s(p, {.seed = 3, .guard = "loss"}), clean(p, {.seed = 3});
+    const auto good_run = [](Session& to, int run) {
+      fill(to, run);
+      to.run();
+    };
+    for (int run = 0; run < before; ++run)
+      for (Session* to : {&s, &clean}) good_run(*to, run);
+    fill(s, before);
+    s.input("x").set(5, std::numeric_limits<double>::quiet_NaN());
+    s.run();
+    good_run(s, before + 1);
+    try {
+      s.output("loss");
+      FAIL() << "NaN was let through";
+    } catch (const NumericError& e) {
+      EXPECT_NE(std::string(e.what()).find("the input x"), std::string::npos) << e.what();
+    }
+    expect_same(s.states(), clean.states());
+    for (Session* to : {&s, &clean}) good_run(*to, before);
+    expect_same(s.states(), clean.states());
+  }
+}
+
 TEST_F(RemoteSession, AllocatesWhatTheReportSaysAndGivesItBack) {
   const std::size_t device = test::remote_bytes(), host = test::remote_host_bytes();
   const ProgramPtr p = compile(training("simple_cnn", 8), {.target = test::remote_target(2)});

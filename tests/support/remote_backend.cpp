@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/runtime/backend.h"
+#include "core/runtime/numerics.h"
 
 namespace ingot::test {
 
@@ -73,7 +74,15 @@ class RemoteQueue final : public Queue {
  public:
   explicit RemoteQueue(std::unique_ptr<Queue> cpu) : cpu_(std::move(cpu)) {}
 
-  void issue(std::function<void()> work) { pending_.push_back(std::move(work)); }
+  void issue(std::function<void()> work) {
+    if (!behind_guard_) {
+      pending_.push_back(std::move(work));
+      return;
+    }
+    pending_.push_back([this, work = std::move(work)] {
+      if (!tripped_) work();
+    });
+  }
   void* stream(Lane) override { return this; }
   void copy_in(void* device, const void* host, std::size_t bytes) override {
     issue([=, this] { cpu_->copy_in(device, host, bytes); });
@@ -90,10 +99,22 @@ class RemoteQueue final : public Queue {
   void fill(void* device, std::byte value, std::size_t bytes) override {
     issue([=, this] { cpu_->fill(device, value, bytes); });
   }
+  void feed(void* device, const void* host, std::size_t bytes) override {
+    issue([=, this] {
+      if (!tripped_) cpu_->copy_in(device, host, bytes);
+    });
+    copies_ = pending_.size();
+  }
   // Records the second run and repeats it from then on, as a CUDA graph does.
   void replay(std::span<const QueuePart> parts) override {
     const auto work = [&] {
-      for (const QueuePart& part : parts) part.work();
+      for (const QueuePart& part : parts) {
+        part.work();
+        if (part.guarded) issue([this] { look(); });
+        behind_guard_ = behind_guard_ || part.guarded;
+        if (part.rest) part.rest();
+      }
+      behind_guard_ = false;
     };
     if (++runs_ == 2) {
       const std::size_t before = pending_.size();
@@ -105,6 +126,11 @@ class RemoteQueue final : public Queue {
       work();
     }
   }
+  void guard(std::span<const GuardedTensor> tensors, void*) override {
+    guarded_.assign(tensors.begin(), tensors.end());
+  }
+  bool guard_tripped() const override { return pending_.empty() && tripped_; }
+  void reset_guard() override { tripped_ = false; }
   void wait_for_copies() override { run_some(copies_); }
   void wait() override { run_some(pending_.size()); }
   void finish() noexcept override { wait(); }
@@ -122,11 +148,19 @@ class RemoteQueue final : public Queue {
     }
   }
 
+  void look() {
+    for (const GuardedTensor& t : guarded_)
+      tripped_ = tripped_ || !all_finite(Tensor({t.dtype, {t.count}}, const_cast<void*>(t.data), nullptr));
+  }
+
   std::unique_ptr<Queue> cpu_;
   std::deque<std::function<void()>> pending_;
   std::vector<std::function<void()>> recorded_;
   std::size_t copies_ = 0;  // work up to and including the last copy_in
   int runs_ = 0;
+  std::vector<GuardedTensor> guarded_;
+  bool behind_guard_ = false;  // what is issued now is left out when the guard has tripped
+  bool tripped_ = false;
 };
 
 class RemoteBound final : public BoundStep {

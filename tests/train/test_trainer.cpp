@@ -4,6 +4,7 @@
 #include <set>
 
 #include "io/checkpoint.h"
+#include "tests/support/remote_backend.h"
 #include "tests/train/small_run.h"
 
 namespace ingot {
@@ -17,8 +18,17 @@ TrainerOptions with(OptimizerPtr optimizer, std::uint64_t seed = 3) {
   return o;
 }
 
-std::shared_ptr<Trainer> linear_trainer(double lr, std::int64_t classes = 3) {
-  return std::make_shared<Trainer>(std::make_shared<LinearNet>(5, classes), with(sgd({.lr = lr})));
+std::shared_ptr<Trainer> linear_trainer(double lr, std::int64_t classes = 3,
+                                        const Target& target = Target::cpu(2)) {
+  TrainerOptions o = with(sgd({.lr = lr}));
+  o.target = target;
+  return std::make_shared<Trainer>(std::make_shared<LinearNet>(5, classes), o);
+}
+
+// One whose memory is not the host's.
+Target remote() {
+  test::register_remote_backend();
+  return test::remote_target(2);
 }
 
 double mean_loss(const LinearReference& r, const InMemoryDataset& d, double smoothing = 0.0) {
@@ -251,11 +261,25 @@ TEST(Fit, NamesTheSampleThatIsNotFinite) {
   const Tensor x = good->inputs().clone();
   x.set(4 * 5 + 2, std::numeric_limits<double>::quiet_NaN());
   const auto bad = std::make_shared<InMemoryDataset>(x, formula::labels("points", 6, 3), 3);
-  const auto t = linear_trainer(0.1);
-  EXPECT_TRUE(
-      says(message_of<NumericError>([&] { t->fit(bad, {.epochs = 1, .batch_size = 4}); }), "sample 4 "));
-  EXPECT_TRUE(says(message_of<NumericError>([&] { t->evaluate(bad, {.batch_size = 4}); }), "sample 4 "));
-  EXPECT_TRUE(says(message_of<NumericError>([&] { t->predict(x, 4); }), "row 4 "));
+  for (const Target& target : {Target::cpu(2), remote()}) {
+    const auto t = linear_trainer(0.1, 3, target);
+    EXPECT_TRUE(
+        says(message_of<NumericError>([&] { t->fit(bad, {.epochs = 1, .batch_size = 4}); }), "sample 4 "));
+    EXPECT_TRUE(says(message_of<NumericError>([&] { t->evaluate(bad, {.batch_size = 4}); }), "sample 4 "));
+    EXPECT_TRUE(says(message_of<NumericError>([&] { t->predict(x, 4); }), "row 4 "));
+  }
+}
+
+// There results must be fetched after each batch.
+TEST(Fit, ADeviceWithMemoryOfItsOwnGivesTheSame) {
+  const auto data = points(11);
+  const auto here = linear_trainer(0.3), there = linear_trainer(0.3, 3, remote());
+  for (const auto& t : {here, there}) t->fit(data, {.epochs = 2, .batch_size = 4});
+  const Evaluation want = here->evaluate(data, {.batch_size = 4}),
+                   got = there->evaluate(data, {.batch_size = 4});
+  EXPECT_EQ(got.loss, want.loss);
+  EXPECT_EQ(got.accuracy(), want.accuracy());
+  EXPECT_TRUE(bitwise_equal(there->predict(data->inputs(), 4), here->predict(data->inputs(), 4)));
 }
 
 // --- evaluate

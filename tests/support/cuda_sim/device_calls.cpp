@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "tests/support/cuda_sim/access.h"
 #include "tests/support/cuda_sim/engine.h"
+#include "tests/support/cuda_sim/machine.h"
 #include "tests/support/cuda_sim/prelude.h"
 #include "tests/support/cuda_sim/report.h"
 
@@ -149,6 +150,10 @@ unsigned active_lanes() {
 
 void fence() {
   races_fence();
+}
+
+void set_condition(unsigned long long handle, unsigned value) {
+  machine().set_condition(handle, value);
 }
 
 void atomic_access(const void* address, std::size_t bytes) {

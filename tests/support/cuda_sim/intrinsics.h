@@ -79,6 +79,11 @@ INGOT_SIM_NO_CALLBACKS T atomicCAS(T* address, std::type_identity_t<T> compare,
       address, [=](T old) INGOT_SIM_NO_CALLBACKS -> T { return old == compare ? value : old; });
 }
 
+// ---- Graphs ----
+inline void cudaGraphSetConditional(unsigned long long handle, unsigned value) {
+  ::ingot::sim::set_condition(handle, value);
+}
+
 // ---- Loads with a cache hint, bits, maths ----
 template <class T>
 T __ldg(const T* p) {

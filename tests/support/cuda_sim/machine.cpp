@@ -82,6 +82,17 @@ cudaError_t Machine::invalidate(const std::shared_ptr<Capture>& capture, cudaErr
   return error;
 }
 
+void Machine::begin_capture(StreamState& stream, cudaStream_t handle, cudaStreamCaptureMode mode,
+                            const std::shared_ptr<Capture>& capture) {
+  capture->id = next_id++;
+  capture->origin = handle;
+  capture->mode = mode;
+  capture->thread = std::this_thread::get_id();
+  captures.push_back(capture);
+  stream.capture = capture;
+  stream.tail.clear();
+}
+
 cudaError_t Machine::forbidden_in_capture() {
   for (const auto& capture : captures)
     if (capture->mode == cudaStreamCaptureModeGlobal ||
@@ -93,8 +104,8 @@ cudaError_t Machine::forbidden_in_capture() {
 cudaError_t Machine::submit(StreamState& stream, Work work) {
   if (stream.capture != nullptr) {
     if (stream.capture->invalid) return cudaErrorStreamCaptureInvalidated;
-    auto& nodes = stream.capture->graph.nodes;
-    nodes.push_back({std::move(work), stream.tail});
+    auto& nodes = stream.capture->graph->nodes;
+    nodes.push_back({.work = std::move(work), .before = stream.tail});
     stream.tail = {nodes.size() - 1};
     return cudaSuccess;
   }
@@ -222,6 +233,18 @@ cudaError_t Machine::finish_all() {
 }
 
 cudaError_t Machine::run_graph(const GraphState& graph) {
+  for (auto& [handle, c] : conditions) {
+    if (c.graph != graph.id) continue;
+    c.known = c.has_initial;
+    c.value = c.initial;
+  }
+  running_graph_ = graph.id;
+  const cudaError_t status = run_nodes(graph);
+  running_graph_ = 0;
+  return status;
+}
+
+cudaError_t Machine::run_nodes(const GraphState& graph) {
   std::vector<bool> done(graph.nodes.size());
   for (std::size_t left = graph.nodes.size(); left > 0; --left) {
     std::vector<std::size_t> ready;
@@ -230,14 +253,41 @@ cudaError_t Machine::run_graph(const GraphState& graph) {
       if (!done[i] && std::all_of(before.begin(), before.end(), [&](std::size_t b) { return done[b]; }))
         ready.push_back(i);
     }
-    const std::size_t node =
+    const std::size_t at =
         options_.policy == Policy::Eager ? ready.front() : ready[random_.below(ready.size())];
-    done[node] = true;
-    if (!graph.nodes[node].work) continue;
-    const cudaError_t status = graph.nodes[node].work();
+    done[at] = true;
+    const GraphNode& node = graph.nodes[at];
+    cudaError_t status = cudaSuccess;
+    if (node.body != nullptr)
+      status = condition_holds(node.condition) ? run_nodes(*node.body) : cudaSuccess;
+    else if (node.work)
+      status = node.work();
     if (status != cudaSuccess) return status;
   }
   return cudaSuccess;
+}
+
+bool Machine::condition_holds(cudaGraphConditionalHandle handle) {
+  const ConditionState& c = conditions.at(handle);
+  if (!c.known)
+    report(Fault::Condition, cat("a conditional node of graph #", c.graph,
+                                 " runs before a kernel set its condition, which has no default value; let "
+                                 "the node follow that kernel"));
+  return c.known && c.value != 0;
+}
+
+void Machine::set_condition(cudaGraphConditionalHandle handle, unsigned value) {
+  const auto found = conditions.find(handle);
+  if (found == conditions.end() || found->second.graph != running_graph_) {
+    report(Fault::Condition,
+           cat("a kernel of ", running_graph_ == 0 ? "no graph" : cat("graph #", running_graph_),
+               " sets a condition of ",
+               found == conditions.end() ? "no graph" : cat("graph #", found->second.graph),
+               "; a condition belongs to the graph it was created for"));
+    return;
+  }
+  found->second.known = true;
+  found->second.value = value;
 }
 
 // ---- What tests ask
@@ -269,6 +319,8 @@ std::string_view name(Fault fault) {
       return "complaint of another executor";
     case Fault::BadHandle:
       return "bad handle";
+    case Fault::Condition:
+      return "condition";
   }
   return "?";
 }

@@ -39,14 +39,30 @@ struct Op {
 };
 using OpRef = std::shared_ptr<Op>;
 
+struct GraphState;
 struct GraphNode {
   Work work;
   std::vector<std::size_t> before;
+  // Of a conditional node, which runs `body` instead.
+  cudaGraphConditionalHandle condition = 0;
+  std::shared_ptr<GraphState> body{};
 };
 struct GraphState {
   std::size_t id = 0;
   std::vector<GraphNode> nodes;
-  OpRef last;  // the latest launch: launches of one executable take turns
+  OpRef last{};            // the latest launch: launches of one executable take turns
+  std::size_t inside = 0;  // a body: the graph its node is in
+  bool recorded = false;   // a body: a capture went into it
+};
+
+// What a kernel may set while a launch of graph `graph` runs.
+struct ConditionState {
+  std::size_t graph = 0;
+  unsigned initial = 0;
+  bool has_initial = false;
+  bool has_node = false;
+  bool known = false;  // it has a value, in the launch that runs
+  unsigned value = 0;
 };
 
 // One capture, from begin to end; streams that joined it hold it too.
@@ -55,7 +71,9 @@ struct Capture {
   cudaStream_t origin = nullptr;
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   std::thread::id thread;
-  GraphState graph;
+  cudaGraph_t handle = nullptr;
+  std::shared_ptr<GraphState> graph;
+  bool into_body = false;  // of a conditional node, which exists before and after
   bool invalid = false, ended = false;
 };
 
@@ -67,7 +85,8 @@ struct StreamState {
   std::uint64_t rank = 0;    // drawn by Policy::Random
   std::vector<OpRef> queue;  // not yet done, in order
   std::shared_ptr<Capture> capture;
-  std::vector<std::size_t> tail;  // nodes the next captured one follows
+  std::vector<std::size_t> tail;            // nodes the next captured one follows
+  std::vector<cudaGraphNode_t> shown_tail;  // the same, as it was last asked for
 };
 
 struct EventState {
@@ -95,6 +114,8 @@ class Machine {
   // Runs one op that `op` still needs: what polling a real device sees happen.
   void advance(const OpRef& op);
   cudaError_t run_graph(const GraphState& graph);
+  // By a kernel of the graph that runs.
+  void set_condition(cudaGraphConditionalHandle handle, unsigned value);
 
   StreamState* stream(cudaStream_t handle);  // the legacy stream for null; null for a bad handle
   StreamState& legacy() { return *legacy_; }
@@ -102,6 +123,9 @@ class Machine {
 
   // Ends a capture with an error that stays until its end.
   cudaError_t invalidate(const std::shared_ptr<Capture>& capture, cudaError_t error);
+  // Begins one on the stream, into `capture`'s graph.
+  void begin_capture(StreamState& stream, cudaStream_t handle, cudaStreamCaptureMode mode,
+                     const std::shared_ptr<Capture>& capture);
   // A call that no capture of this mode allows.
   cudaError_t forbidden_in_capture();
 
@@ -120,7 +144,9 @@ class Machine {
   std::map<cudaStream_t, std::unique_ptr<StreamState>> streams;
   std::vector<std::unique_ptr<StreamState>> destroyed;  // streams whose work may not be done
   std::map<cudaEvent_t, std::unique_ptr<EventState>> events;
-  std::map<cudaGraph_t, std::unique_ptr<GraphState>> graphs;
+  std::map<cudaGraph_t, std::shared_ptr<GraphState>> graphs;
+  std::map<cudaGraph_t, std::weak_ptr<GraphState>> bodies;  // of conditional nodes, whose graphs own them
+  std::map<cudaGraphConditionalHandle, ConditionState> conditions;
   std::map<cudaGraphExec_t, std::shared_ptr<GraphState>> executables;
   std::vector<std::shared_ptr<Capture>> captures;
   std::map<const void*, int> dynamic_shared_limits;  // by kernel
@@ -136,6 +162,8 @@ class Machine {
  private:
   void enqueue(StreamState& stream, Work work);
   void run(Op& op);
+  cudaError_t run_nodes(const GraphState& graph);
+  bool condition_holds(cudaGraphConditionalHandle handle);
   void run_some();
   StreamState* ready_stream();
 
@@ -145,6 +173,7 @@ class Machine {
   std::recursive_mutex lock_;
   std::unique_ptr<StreamState> legacy_;
   double clock_ = 0;
+  std::size_t running_graph_ = 0;  // 0: none
   std::uintptr_t next_handle_ = 0x1000;
 };
 

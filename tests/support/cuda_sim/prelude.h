@@ -63,6 +63,7 @@ void warp_shuffle(Shuffle kind, unsigned mask, void* value, std::size_t bytes, i
 unsigned warp_ballot(unsigned mask, bool predicate, const char* file, int line);
 unsigned active_lanes();
 void fence();
+void set_condition(unsigned long long handle, unsigned value);
 // Announces an atomic access by the running thread.
 void atomic_access(const void* address, std::size_t bytes);
 

@@ -80,7 +80,7 @@ cudaError_t end_capture(Machine& m, StreamState& origin, cudaStream_t handle, cu
   if (capture->origin != handle) return m.invalidate(capture, cudaErrorStreamCaptureUnmatched);
   if (capture->mode != cudaStreamCaptureModeRelaxed && capture->thread != std::this_thread::get_id())
     return cudaErrorStreamCaptureWrongThread;
-  const std::vector<bool> joined = ancestors(capture->graph, origin.tail);
+  const std::vector<bool> joined = ancestors(*capture->graph, origin.tail);
   bool unjoined = false;
   for (const auto& [other_handle, s] : m.streams) {
     if (s->capture != capture) continue;
@@ -92,9 +92,17 @@ cudaError_t end_capture(Machine& m, StreamState& origin, cudaStream_t handle, cu
   std::erase(m.captures, capture);
   if (capture->invalid) return cudaErrorStreamCaptureInvalidated;
   if (unjoined) return cudaErrorStreamCaptureUnjoined;
-  *result = m.new_handle<cudaGraph_t>();
-  m.graphs.emplace(*result, std::make_unique<GraphState>(std::move(capture->graph)));
+  *result = capture->handle;
+  if (!capture->into_body) m.graphs.emplace(*result, capture->graph);
   return cudaSuccess;
+}
+
+// Bodies of conditional nodes included, so that what is instantiated stays as it was.
+std::shared_ptr<GraphState> copy_of(const GraphState& graph) {
+  auto copy = std::make_shared<GraphState>(graph);
+  for (GraphNode& node : copy->nodes)
+    if (node.body != nullptr) node.body = copy_of(*node.body);
+  return copy;
 }
 
 }  // namespace
@@ -135,14 +143,11 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
     if (stream == nullptr) return m.bad_handle("stream", handle);
     if (stream == &m.legacy()) return cudaErrorStreamCaptureUnsupported;
     if (stream->capture != nullptr) return m.invalidate(stream->capture, cudaErrorIllegalState);
-    auto capture = std::make_shared<Capture>();
-    capture->id = capture->graph.id = m.next_id++;
-    capture->origin = handle;
-    capture->mode = mode;
-    capture->thread = std::this_thread::get_id();
-    m.captures.push_back(capture);
-    stream->capture = capture;
-    stream->tail.clear();
+    const auto capture = std::make_shared<Capture>();
+    m.begin_capture(*stream, handle, mode, capture);
+    capture->handle = m.new_handle<cudaGraph_t>();
+    capture->graph = std::make_shared<GraphState>();
+    capture->graph->id = capture->id;
     return cudaSuccess;
   });
 }
@@ -192,7 +197,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* result, cudaGraph_t handle, un
     const auto found = m.graphs.find(handle);
     if (found == m.graphs.end()) return m.bad_handle("graph", handle);
     *result = m.new_handle<cudaGraphExec_t>();
-    m.executables.emplace(*result, std::make_shared<GraphState>(*found->second));
+    m.executables.emplace(*result, copy_of(*found->second));
     return cudaSuccess;
   });
 }

@@ -75,6 +75,7 @@ enum class Fault {
   StackOverflow,  // a thread's stack
   Foreign,        // what Options::execute complained about
   BadHandle,      // a stream, event, graph or pointer that is not, or no longer, one
+  Condition,      // of a conditional node: set by a kernel outside its graph, read unset, recorded twice
 };
 std::string_view name(Fault fault);
 
