@@ -1,7 +1,8 @@
 // Queue: the order in which one session's work reaches its device.
 //
-// Work is issued in order and runs in order. On the CPU it is done when the call returns; on a GPU the calls
-// return early, except where stated. A queue belongs to one session and, like it, to one thread at a time.
+// Work of a lane is issued in order and runs in order. On the CPU it is done when the call returns; on a GPU
+// the calls return early, except where stated. A queue belongs to one session and, like it, to one thread at
+// a time.
 //
 //   auto queue = backend.make_queue(target);
 //   queue->feed(inputs, host, bytes);
