@@ -48,7 +48,7 @@ Attrs retyped(Attrs attrs, Map map) {
 
 // Fixed weights of a loss, no two alike; none where the case leaves the element open.
 Tensor loss_weights(const OpCase& c, int output, const TensorType& type) {
-  Tensor w(type);
+  const Tensor w = Tensor::zeros(type);  // the padding of blocks too
   const Philox rng(99, static_cast<std::uint64_t>(output));
   for (std::int64_t i = 0; i < w.numel(); ++i) {
     const double u = static_cast<double>(uniform01(rng.bits(static_cast<std::uint64_t>(i))));
