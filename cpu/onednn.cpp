@@ -1,6 +1,7 @@
 #include "cpu/onednn.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <mutex>
 
@@ -156,9 +157,13 @@ std::optional<Layout> to_layout(const memory::desc& desc, std::int64_t groups) {
   return layout->canonical();
 }
 
+bool within_onednn(const TensorType& type) {
+  return type.physical_numel() <= std::numeric_limits<int>::max();
+}
+
 std::optional<memory::desc> to_desc(const TensorType& type, std::int64_t groups) {
   const auto data_type = to_data_type(type.dtype);
-  if (!data_type) return std::nullopt;
+  if (!data_type || !within_onednn(type)) return std::nullopt;
   const Layout& l = type.layout;
   memory::dims dims = split_groups(type.shape, groups);
   if (l.is_blocked()) return blocked_desc(dims, *data_type, l, groups);

@@ -22,9 +22,13 @@ namespace ingot::cpu {
 
 const dnnl::engine& onednn_engine();
 
+// False for tensors of 2^31 elements and more: oneDNN's search for block sizes counts in int and divides by
+// what overflowed to 0.
+bool within_onednn(const TensorType& type);
+
 // The memory of a tensor as oneDNN describes it. With groups above 1 the tensor is a convolution weight
 // [O, C/G, KH, KW] and the answer has the five axes [G, O/G, C/G, KH, KW]. Nothing when oneDNN has no name
-// for the dtype or the blocks.
+// for the dtype or the blocks, and beyond its counts.
 std::optional<dnnl::memory::desc> to_desc(const TensorType& type, std::int64_t groups = 1);
 // The inverse. Nothing when the description cannot be said as a Layout of the tensor of `rank` axes: blocks
 // that straddle groups, holes, extra data.

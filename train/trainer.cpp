@@ -261,6 +261,9 @@ Trainer::~Trainer() = default;
 History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& options) {
   Impl& t = *impl_;
   if (data == nullptr) throw UsageError("fit: the data set is null");
+  if (t.fit_options != nullptr)
+    throw UsageError(
+        "fit: this trainer is in the middle of fit(); a callback may evaluate and predict, not train");
   for (std::size_t i = 0; i < options.callbacks.size(); ++i)
     if (options.callbacks[i] == nullptr) throw UsageError(cat("fit: callback ", i, " is null"));
   if (options.epochs < 0) throw UsageError(cat("fit: epochs must not be negative, got ", options.epochs));

@@ -74,8 +74,22 @@ std::uint64_t Attrs::hash() const {
   return h.value();
 }
 
+namespace {
+
+// More than any machine has, and little enough that sums over a graph do not overflow.
+void require_size(const TensorType& type, const std::string& name, const SourceLoc& loc) {
+  constexpr double kMost = 0x1p50;
+  if (static_cast<double>(type.numel()) * static_cast<double>(size_of(type.dtype)) <= kMost) return;
+  ShapeError e(cat("a tensor ", to_string(type), " has more than 2^50 bytes; use a smaller batch or image"));
+  e.add_context(name, loc);
+  throw e;
+}
+
+}  // namespace
+
 ValueId Graph::add_input(std::string name, const TensorType& type, SourceLoc loc) {
   if (find_input(name).valid()) throw UsageError(cat("the graph already has an input named '", name, "'"));
+  require_size(type, name, loc);
   const ValueId id{static_cast<std::uint32_t>(values_.size())};
   values_.push_back({type, ValueKind::Input, {}, 0, std::move(name), std::move(loc)});
   inputs_.push_back(id);
@@ -85,6 +99,7 @@ ValueId Graph::add_input(std::string name, const TensorType& type, SourceLoc loc
 ValueId Graph::add_state(State state, const TensorType& type, SourceLoc loc) {
   if (find_state(state.name) != nullptr)
     throw UsageError(cat("the graph already has a state named '", state.name, "'"));
+  require_size(type, state.name, loc);
   const ValueId id{static_cast<std::uint32_t>(values_.size())};
   values_.push_back({type, ValueKind::State, {}, 0, state.name, std::move(loc)});
   state.value = id;
@@ -96,6 +111,7 @@ NodeId Graph::add_node(Node node, std::span<const TensorType> output_types) {
   for (const ValueId v : node.inputs)
     if (v.index >= values_.size())
       throw UsageError(cat("node '", node.name, "' reads a value that is not in the graph"));
+  for (const TensorType& t : output_types) require_size(t, node.name, node.loc);
   const NodeId id{static_cast<std::uint32_t>(nodes_.size())};
   node.outputs.clear();
   for (std::size_t i = 0; i < output_types.size(); ++i) {

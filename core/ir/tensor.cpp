@@ -16,6 +16,11 @@ std::shared_ptr<void> allocate(std::size_t bytes) {
   return {p, [](void* q) { ::operator delete(q, kAlign); }};
 }
 
+void require_memory(const Tensor& t) {
+  if (t.defined() || t.numel() == 0) return;
+  throw UsageError("this tensor was never given memory; make it with Tensor::zeros() or Tensor::from()");
+}
+
 // Calls f(physical offset in a, physical offset in b) for every logical element, row-major.
 template <class F>
 void for_each_pair(const TensorType& a, const TensorType& b, F&& f) {
@@ -96,11 +101,13 @@ void Tensor::check_dtype(DType asked) const {
 }
 
 double Tensor::get(std::int64_t i) const {
+  require_memory(*this);
   const std::int64_t o = physical_offset(type_, i);
   return visit_dtype(type_.dtype, [&]<class T>() { return to_double(static_cast<const T*>(data_)[o]); });
 }
 
 void Tensor::set(std::int64_t i, double value) const {
+  require_memory(*this);
   const std::int64_t o = physical_offset(type_, i);
   visit_dtype(type_.dtype, [&]<class T>() { static_cast<T*>(data_)[o] = from_double<T>(value); });
 }
@@ -112,12 +119,14 @@ double Tensor::item() const {
 }
 
 Tensor Tensor::clone() const {
+  require_memory(*this);
   Tensor t(type_);
   std::memcpy(t.data_, data_, bytes());
   return t;
 }
 
 Tensor Tensor::to(DType dtype) const {
+  require_memory(*this);
   if (dtype == type_.dtype) return *this;
   Tensor t = Tensor::zeros({dtype, type_.shape, type_.layout});
   t.copy_from(*this);
@@ -141,6 +150,8 @@ Tensor Tensor::reshaped(const Shape& shape) const {
 }
 
 void Tensor::copy_from(const Tensor& source) const {
+  require_memory(*this);
+  require_memory(source);
   if (source.shape() != shape())
     throw ShapeError(cat("cannot copy ", to_string(source.type_), " into ", to_string(type_)));
   if (source.type_ == type_) {

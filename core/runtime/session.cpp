@@ -406,32 +406,37 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
+Session::Impl& Session::use() const {
+  if (impl_ == nullptr) throw UsageError("this session was moved from; use the one that it was moved to");
+  return *impl_;
+}
+
 const Program& Session::program() const {
-  return *impl_->program;
+  return *use().program;
 }
 std::size_t Session::allocated_bytes() const {
-  return impl_->allocated;
+  return use().allocated;
 }
 
 Tensor Session::input(std::string_view name) const {
-  const ValueId v = impl_->graph().find_input(name);
-  if (v.valid()) return impl_->view(v);
+  const ValueId v = use().graph().find_input(name);
+  if (v.valid()) return use().view(v);
   std::vector<std::string> names;
-  for (const ValueId i : impl_->graph().inputs()) names.push_back(impl_->graph().value(i).name);
+  for (const ValueId i : use().graph().inputs()) names.push_back(use().graph().value(i).name);
   throw UsageError(
       cat("the program has no input '", name, "'; it has: ", names.empty() ? "none" : join(names)));
 }
 
 bool Session::has_output(std::string_view name) const {
-  return impl_->graph().find_output(name).valid();
+  return use().graph().find_output(name).valid();
 }
 
 Tensor Session::output(std::string_view name) const {
-  const auto& outputs = impl_->graph().outputs();
+  const auto& outputs = use().graph().outputs();
   for (std::size_t k = 0; k < outputs.size(); ++k)
     if (outputs[k].name == name) {
-      const Tensor result = impl_->output(k);
-      impl_->look_at_guard();
+      const Tensor result = use().output(k);
+      use().look_at_guard();
       return result;
     }
   std::vector<std::string> names;
@@ -441,95 +446,95 @@ Tensor Session::output(std::string_view name) const {
 }
 
 void* Session::device_address(std::string_view name) const {
-  const Graph& g = impl_->graph();
+  const Graph& g = use().graph();
   ValueId v = g.find_input(name);
   if (!v.valid()) v = g.find_output(name);
-  if (v.valid()) return impl_->address(v);
+  if (v.valid()) return use().address(v);
   throw UsageError(cat("the program has no input or output '", name, "'"));
 }
 
 void Session::wait() const {
-  impl_->queue->wait();
-  impl_->look_at_guard();
+  use().queue->wait();
+  use().look_at_guard();
 }
 
 void Session::run() {
-  if (impl_->options.check_numerics || impl_->options.poison || impl_->options.debug)
-    impl_->run_debug(impl_->options.check_numerics);
+  if (use().options.check_numerics || use().options.poison || use().options.debug)
+    use().run_debug(use().options.check_numerics);
   else
-    impl_->run_plain();
+    use().run_plain();
 }
 
 void Session::require_finite_states() const {
-  impl_->numerics->check_states();
+  use().numerics->check_states();
 }
 
 void Session::run_checked() {
-  impl_->run_debug(true);
+  use().run_debug(true);
 }
 
 std::vector<StepTiming> Session::run_timed() {
   using Clock = std::chrono::steady_clock;
   std::vector<StepTiming> out;
-  out.reserve(impl_->schedule.size());
-  impl_->settle_guard();
-  const Impl::Issuing issuing(*impl_);
-  impl_->begin();
+  out.reserve(use().schedule.size());
+  use().settle_guard();
+  const Impl::Issuing issuing(use());
+  use().begin();
   auto before = Clock::now();
-  for (auto& b : impl_->schedule) {
-    impl_->run_alone(b);
-    impl_->queue->wait();
+  for (auto& b : use().schedule) {
+    use().run_alone(b);
+    use().queue->wait();
     const auto now = Clock::now();
     out.push_back({b.node, std::chrono::duration<double, std::milli>(now - before).count()});
     before = now;
   }
-  impl_->finish();
+  use().finish();
   return out;
 }
 
 Tensor Session::state(std::string_view name) const {
-  const Tensor now = impl_->peek(impl_->find_state(name));
-  impl_->look_at_guard();
+  const Tensor now = use().peek(use().find_state(name));
+  use().look_at_guard();
   Tensor out = Tensor::zeros({now.dtype(), now.shape()});
   out.copy_from(now);
   return out;
 }
 
 void Session::set_state(std::string_view name, const Tensor& value) {
-  const ValueId v = impl_->find_state(name);
-  const Shape& shape = impl_->graph().type(v).shape;
+  const ValueId v = use().find_state(name);
+  const Shape& shape = use().graph().type(v).shape;
   if (value.shape() != shape)
     throw ShapeError(
         cat("state '", name, "' expects ", to_string(shape), ", got ", to_string(value.shape())));
-  impl_->settle_guard();
-  impl_->poke(v, value);
-  impl_->prepared = false;
+  use().settle_guard();
+  use().poke(v, value);
+  use().prepared = false;
 }
 
 std::map<std::string, Tensor> Session::states() const {
   std::map<std::string, Tensor> out;
-  for (const State& s : impl_->graph().states()) out.emplace(s.name, state(s.name));
+  for (const State& s : use().graph().states()) out.emplace(s.name, state(s.name));
   return out;
 }
 
 void Session::initialise(std::uint64_t seed) {
-  for (const State& s : impl_->graph().states()) {
-    const TensorType& t = impl_->graph().type(s.value);
+  for (const State& s : use().graph().states()) {
+    const TensorType& t = use().graph().type(s.value);
     set_state(s.name, initial_state(s, {t.dtype, t.shape}, seed));
   }
 }
 
 std::size_t Session::copy_states_from(const Session& other) {
   std::size_t copied = 0;
-  impl_->settle_guard();
-  for (const State& s : impl_->graph().states()) {
-    const State* from = other.impl_->graph().find_state(s.name);
+  use().settle_guard();
+  for (const State& s : use().graph().states()) {
+    const State* from = other.use().graph().find_state(s.name);
     if (from == nullptr) continue;
-    if (other.impl_->graph().type(from->value).shape != impl_->graph().type(s.value).shape) continue;
-    impl_->poke(s.value, other.impl_->peek(from->value));
+    if (other.use().graph().type(from->value).shape != use().graph().type(s.value).shape) continue;
+    use().poke(s.value, other.use().peek(from->value));
     ++copied;
   }
-  impl_->prepared = false;
+  use().prepared = false;
   return copied;
 }
 

@@ -104,6 +104,7 @@ class Session {
 
  private:
   struct Impl;
+  Impl& use() const;  // throws UsageError for a session that was moved from
   std::unique_ptr<Impl> impl_;
 };
 

@@ -39,9 +39,11 @@ TensorType as_rows(const TensorType& t) {
 std::unique_ptr<Step> lower_matmul(const Problem& p) {
   const auto& a = p.attrs<MatmulAttrs>();
   for (int i = 0; i < p.num_inputs(); ++i)
-    if (p.in(i).dtype != DType::F32 || !p.in(i).layout.canonical().is_row_major() || p.in(i).numel() == 0)
+    if (p.in(i).dtype != DType::F32 || !p.in(i).layout.canonical().is_row_major() || p.in(i).numel() == 0 ||
+        !within_onednn(p.in(i)))
       return nullptr;
-  if (!p.out().layout.canonical().is_row_major() || p.out().numel() == 0) return nullptr;
+  if (!p.out().layout.canonical().is_row_major() || p.out().numel() == 0 || !within_onednn(p.out()))
+    return nullptr;
 
   TensorType x = p.in(0), y = p.out();
   const TensorType& w = p.in(1);

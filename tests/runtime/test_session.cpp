@@ -187,6 +187,28 @@ TEST(Session, TheFirstBadNodeIsNamedWithItsLine) {
   }
 }
 
+TEST(Session, AfterAMoveOnlyTheNewOneWorks) {
+  Session s(compile(small_training("mlp", 2), options(true, true)), {});
+  Session t(std::move(s));
+  fill(t);
+  t.run();
+  EXPECT_THROW(s.run(), UsageError);  // NOLINT(bugprone-use-after-move)
+  EXPECT_THROW(s.wait(), UsageError);
+  EXPECT_THROW(static_cast<void>(s.program()), UsageError);
+  EXPECT_THROW(static_cast<void>(s.input("x")), UsageError);
+  EXPECT_THROW(t.copy_states_from(s), UsageError);
+  s = std::move(t);
+  EXPECT_NO_THROW(s.run());
+}
+
+// oneDNN counts in int where it looks for block sizes, and would divide by 0.
+TEST(Compile, MoreElementsThanAnIntCounts) {
+  for (const char* model : {"mlp", "resnet18"}) {
+    const ProgramPtr p = compile(small_training(model, 100000000), options(true, true));
+    EXPECT_GT(p->report().total_bytes, std::size_t{1} << 31) << model;
+  }
+}
+
 TEST(Compile, UnknownBackendSaysWhatThereIs) {
   CompileOptions o;
   o.target.backend = "abacus";

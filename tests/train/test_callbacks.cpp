@@ -28,6 +28,24 @@ FitOptions options(std::int64_t epochs, std::vector<std::shared_ptr<Callback>> c
   return o;
 }
 
+// --- any callback
+
+TEST(Callbacks, FitWithinFitIsRefused) {
+  struct Again final : Callback {
+    std::string message;
+    void on_batch_end(Trainer& t, std::int64_t, const Logs&) override {
+      try {
+        t.fit(points(8), {.epochs = 1, .batch_size = 4});
+      } catch (const UsageError& e) {
+        message = e.what();
+      }
+    }
+  };
+  const auto again = std::make_shared<Again>();
+  trainer()->fit(points(8), options(1, {again}));
+  EXPECT_NE(again->message.find("in the middle of fit()"), std::string::npos) << again->message;
+}
+
 // --- early stopping
 
 // The number of the value that stops, from 1; 0 when none does.
