@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/base/error.h"
 
@@ -58,7 +59,9 @@ InMemoryDataset::InMemoryDataset(const Tensor& inputs, const Tensor& labels, std
   labels_.assign(wide.values<std::int64_t>().begin(), wide.values<std::int64_t>().end());
   if (num_classes_ == 0) num_classes_ = std::ssize(class_names_);
   if (num_classes_ == 0)
-    for (const std::int64_t label : labels_) num_classes_ = std::max(num_classes_, label + 1);
+    for (const std::int64_t label : labels_)  // the largest number of all has none above it, and is refused
+      num_classes_ =
+          std::max(num_classes_, std::min(label, std::numeric_limits<std::int64_t>::max() - 1) + 1);
   for (std::size_t i = 0; i < labels_.size(); ++i)
     if (labels_[i] < 0 || labels_[i] >= num_classes_)
       throw FormatError(cat("'", source, "': label ", labels_[i], " at index ", i,
@@ -81,6 +84,7 @@ void InMemoryDataset::read(std::int64_t index, std::span<std::byte> input,
 }
 
 std::unique_ptr<Dataset> take(std::shared_ptr<const Dataset> source, std::int64_t count) {
+  if (source == nullptr) throw UsageError("take: the data set is null");
   return std::make_unique<TakeDataset>(std::move(source), count);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <sstream>
 
 #include "core/base/error.h"
@@ -100,16 +101,14 @@ std::unique_ptr<InMemoryDataset> load_pair(const Pair& pair, std::int64_t classe
 // Where the labels themselves tell how many classes there are, one damaged label would make a model with as
 // many outputs: most of the classes must occur.
 void require_dense_labels(const InMemoryDataset& data, const std::string& path) {
-  std::vector<bool> occurs(static_cast<std::size_t>(data.num_classes()), false);
-  std::size_t largest = 0;
-  for (std::size_t i = 0; i < data.labels().size(); ++i) {
-    occurs[static_cast<std::size_t>(data.labels()[i])] = true;
-    if (data.labels()[i] > data.labels()[largest]) largest = i;
-  }
-  const auto present = std::count(occurs.begin(), occurs.end(), true);
-  if (2 * present >= data.num_classes()) return;
-  throw FormatError(cat("'", path, "': label ", data.labels()[largest], " at index ", largest,
-                        " seems out of range: only ", present, " of the classes 0 to ",
+  // A set of the labels and no table of the classes: a damaged label can make 2^62 of those.
+  std::vector<std::int64_t> distinct(data.labels().begin(), data.labels().end());
+  const auto largest = std::max_element(distinct.begin(), distinct.end()) - distinct.begin();
+  std::sort(distinct.begin(), distinct.end());
+  const auto present = std::unique(distinct.begin(), distinct.end()) - distinct.begin();
+  if (present >= data.num_classes() - present) return;
+  throw FormatError(cat("'", path, "': label ", distinct[static_cast<std::size_t>(present - 1)], " at index ",
+                        largest, " seems out of range: only ", present, " of the classes 0 to ",
                         data.num_classes() - 1,
                         " occur; if the data is meant so, name all classes in classes.txt, one a line"));
 }
@@ -134,9 +133,9 @@ std::unique_ptr<Dataset> load_folder(const std::string& dir, Split split) {
   // A model is built for the training classes, so test labels are held against those.
   const Pair train = find_pair(dir, Split::Train);
   if (classes == 0 && split == Split::Test && !train.labels.empty()) {
-    const Tensor labels = read_any(train.labels);
-    for (std::int64_t i = 0; i < labels.numel(); ++i)
-      classes = std::max(classes, static_cast<std::int64_t>(labels.get(i)) + 1);
+    const Tensor labels = read_any(train.labels).to(DType::I64).contiguous();
+    for (const std::int64_t label : labels.values<std::int64_t>())
+      classes = std::max(classes, std::min(label, std::numeric_limits<std::int64_t>::max() - 1) + 1);
   }
   auto data = load_pair(pair, classes, std::move(names));
   if (classes == 0) require_dense_labels(*data, pair.labels);

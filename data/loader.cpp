@@ -111,9 +111,12 @@ struct DataLoader::Impl {
     size = dataset->size();
     if (o.batch_size < 1) throw UsageError(cat("batch_size must be at least 1, got ", o.batch_size));
     if (o.workers < 0) throw UsageError(cat("workers must be at least 0, got ", o.workers));
+    if (o.workers > kMostLoaderWorkers)
+      throw UsageError(cat("workers expects at most ", kMostLoaderWorkers, ", got ", o.workers,
+                           "; more workers than cores bring nothing"));
     if (o.prefetch < 1) throw UsageError(cat("prefetch must be at least 1, got ", o.prefetch));
     if (size < 1) throw UsageError("the data set holds no samples");
-    per_epoch = o.drop_last ? size / o.batch_size : (size + o.batch_size - 1) / o.batch_size;
+    per_epoch = o.drop_last ? size / o.batch_size : (size - 1) / o.batch_size + 1;
     if (per_epoch == 0)
       throw UsageError(
           cat("with drop_last, batches of ", o.batch_size, " leave nothing of ", size, " samples"));

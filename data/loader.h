@@ -25,11 +25,14 @@
 
 namespace ingot {
 
+// More than any machine has cores for; each worker is a thread with its own scratch memory.
+inline constexpr int kMostLoaderWorkers = 1024;
+
 struct LoaderOptions {
   std::int64_t batch_size = 64;
   bool shuffle = false;
   std::uint64_t seed = 0;
-  int workers = 1;         // 0: next() prepares the batch itself
+  int workers = 1;         // at most kMostLoaderWorkers; 0: next() prepares the batch itself
   int prefetch = 4;        // batches that may stand ready, besides the one in use
   bool drop_last = false;  // leaves out a short last batch instead of padding it
   bool channels_last = false;

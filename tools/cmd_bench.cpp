@@ -4,6 +4,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/philox.h"
 #include "core/runtime/session.h"
@@ -48,32 +49,71 @@ std::size_t peak_resident_bytes() {
   return 0;
 }
 
-void print_profile(Session& s, int runs) {
+struct Profile {
+  std::vector<NodeId> order;  // the slowest first
+  std::vector<double> ms;     // by node
+  double total_ms = 0.0;
+  int runs = 0;
+};
+
+Profile profile(Session& s, int runs) {
   // Medians: a mean of microseconds is made of the few times when something else had the processor.
   std::vector<std::vector<double>> samples(s.program().graph().nodes().size());
   for (int i = 0; i < runs; ++i)
     for (const StepTiming& t : s.run_timed()) samples[t.node.index].push_back(t.ms);
-  std::vector<double> ms;
+  Profile p;
+  p.runs = runs;
   for (auto& times : samples) {
     std::sort(times.begin(), times.end());
-    ms.push_back(times.empty() ? 0.0 : times[times.size() / 2]);
+    p.ms.push_back(times.empty() ? 0.0 : times[times.size() / 2]);
   }
-  std::vector<NodeId> order = s.program().schedule();
-  std::stable_sort(order.begin(), order.end(), [&](NodeId a, NodeId b) { return ms[a.index] > ms[b.index]; });
-  double total = 0.0;
-  for (const double t : ms) total += t;
+  p.order = s.program().schedule();
+  std::stable_sort(p.order.begin(), p.order.end(),
+                   [&](NodeId a, NodeId b) { return p.ms[a.index] > p.ms[b.index]; });
+  for (const double t : p.ms) p.total_ms += t;
+  return p;
+}
+
+struct Rates {
+  double gflops, gigabytes;  // a second
+};
+
+Rates rates(const Graph& graph, const Node& node, double ms) {
+  const Cost c = cost(graph, node);
+  const double t = std::max(ms, 1e-9);
+  return {c.flops / t / 1e6, c.bytes / t / 1e6};
+}
+
+nlohmann::ordered_json to_json(const Profile& p, const Program& program) {
+  nlohmann::ordered_json j;
+  j["total_ms"] = p.total_ms;
+  j["runs"] = p.runs;
+  j["nodes"] = nlohmann::ordered_json::array();
+  for (const NodeId n : p.order) {
+    const Node& node = program.graph().node(n);
+    const Rates r = rates(program.graph(), node, p.ms[n.index]);
+    j["nodes"].push_back({{"node", node.name},
+                          {"op", node.op},
+                          {"kernel", program.step(n).kernel},
+                          {"ms", p.ms[n.index]},
+                          {"gflops", r.gflops},
+                          {"gigabytes_per_second", r.gigabytes}});
+  }
+  return j;
+}
+
+void print_profile(const Profile& p, const Program& program) {
   std::printf("\n%9s %6s %9s %9s  %-22s %-34s %s\n", "ms", "share", "GFLOP/s", "GB/s", "op", "node",
               "kernel");
-  for (const NodeId n : order) {
-    const Node& node = s.program().graph().node(n);
-    const Cost c = cost(s.program().graph(), node);
-    const double t = std::max(ms[n.index], 1e-9);
-    if (ms[n.index] < 0.002 * total) break;
-    std::printf("%9.3f %5.1f%% %9.1f %9.1f  %-22s %-34s %s\n", ms[n.index], 100.0 * ms[n.index] / total,
-                c.flops / t / 1e6, c.bytes / t / 1e6, node.op.c_str(), node.name.c_str(),
-                s.program().step(n).kernel.c_str());
+  for (const NodeId n : p.order) {
+    const Node& node = program.graph().node(n);
+    const double ms = p.ms[n.index];
+    if (ms < 0.002 * p.total_ms) break;
+    const Rates r = rates(program.graph(), node, ms);
+    std::printf("%9.3f %5.1f%% %9.1f %9.1f  %-22s %-34s %s\n", ms, 100.0 * ms / p.total_ms, r.gflops,
+                r.gigabytes, node.op.c_str(), node.name.c_str(), program.step(n).kernel.c_str());
   }
-  std::printf("%9.3f 100.0%%  sum of %zu steps, each the median of %d\n", total, order.size(), runs);
+  std::printf("%9.3f 100.0%%  sum of %zu steps, each the median of %d\n", p.total_ms, p.order.size(), p.runs);
 }
 
 // Operations of the model as it is written; the compiled step may do fewer.
@@ -124,7 +164,10 @@ int run_bench(const BenchArguments& a) {
   j["gflops"] = flops / step / 1e6;
   j["peak_bytes"] = peak_resident_bytes();
   j["planned_bytes"] = p->report().total_bytes;
+  std::optional<Profile> times;
+  if (a.profile) times = profile(s, static_cast<int>(std::clamp(1000.0 / step, 3.0, 50.0)));
   if (a.json) {
+    if (times) j["profile"] = to_json(*times, *p);
     std::printf("%s\n", j.dump(2).c_str());
   } else {
     std::printf("%s, %s, batch %lld, %s, %s\n", a.model.model.c_str(), a.mode.c_str(),
@@ -135,8 +178,8 @@ int run_bench(const BenchArguments& a) {
     std::printf("  planned %s, peak resident %s\n",
                 human_bytes(static_cast<double>(p->report().total_bytes)).c_str(),
                 human_bytes(j["peak_bytes"].get<double>()).c_str());
+    if (times) print_profile(*times, *p);
   }
-  if (a.profile) print_profile(s, std::max(3, std::min(50, static_cast<int>(1000.0 / step))));
   return 0;
 }
 
@@ -146,11 +189,13 @@ Action add_bench(CLI::App& app) {
   auto a = std::make_shared<BenchArguments>();
   a->add_to(app);
   app.add_flag("--json", a->json, "Print one JSON object");
-  app.add_flag("--profile", a->profile, "Also time every node");
+  app.add_flag("--profile", a->profile, "Also time every node; with --json the member \"profile\"");
   app.add_option("--seconds", a->seconds, "Measure for at least this long")
       ->capture_default_str()
       ->check(positive_number());
-  app.add_option("--warmup", a->warmup_seconds, "Seconds of steps before measuring")->capture_default_str();
+  app.add_option("--warmup", a->warmup_seconds, "Seconds of steps before measuring")
+      ->capture_default_str()
+      ->check(nonnegative_number());
   app.footer("Example:\n  ingot bench resnet20 --batch-size 128 --mode train --threads 2 --json");
   return [a] { return run_bench(*a); };
 }

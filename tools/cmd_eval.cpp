@@ -55,9 +55,10 @@ ModelIdentity read_model_identity(const std::string& path) {
   return id;
 }
 
-// The trainer for a file: its model from the file, else from the options and the data.
-std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, std::int64_t channels, std::int64_t size,
-                                      std::int64_t classes) {
+// The trainer for a file: its model from the file, else from the options and the images [channels, height,
+// width], which must fit it; `whose` names those in an error.
+std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, const Shape& images, std::int64_t classes,
+                                      const std::string& whose) {
   TrainerOptions to;
   to.target = a.device.target();
   const ModelIdentity id = read_model_identity(a.checkpoint);
@@ -71,10 +72,13 @@ std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, std::int64_t
     return it == id.config.end() ? otherwise : it->second;
   };
   ModelOptions mo;
-  mo.in_channels = pick("in_channels", channels);
-  mo.image_size = pick("image_size", size);
+  mo.in_channels = pick("in_channels", images[0]);
+  mo.image_size = pick("image_size", images[1]);
   mo.num_classes = pick("num_classes", classes > 0 ? classes : model_info(to.model_name).num_classes);
-  auto t = std::make_unique<Trainer>(make_model(to.model_name, mo), to);
+  const auto net = make_model(to.model_name, mo);
+  require_fitting_images(*net, to.model_name, {*mo.in_channels, *mo.image_size, *mo.image_size}, images,
+                         whose);
+  auto t = std::make_unique<Trainer>(net, to);
   t->load(a.checkpoint);
   return t;
 }
@@ -84,7 +88,7 @@ int run_eval(const CheckpointArguments& a) {
   const Shape s = test->input_type().shape;
   if (s.rank() != 3)
     throw UsageError(cat("eval needs images [channels, height, width], the data set has ", to_string(s)));
-  auto trainer = open_trainer(a, s[0], s[1], test->num_classes());
+  auto trainer = open_trainer(a, s, test->num_classes(), cat("the test part of '", a.data, "'"));
   EvaluateOptions o;
   o.batch_size = a.batch_size;
   o.augment.mean = a.mean;
@@ -144,7 +148,9 @@ void normalise(const Tensor& x, const Normalisation& n) {
 
 int run_predict(const CheckpointArguments& a) {
   const Tensor x = read_images(a);
-  auto trainer = open_trainer(a, x.shape()[1], x.shape()[2], 0);
+  Shape sample = x.shape();
+  sample.erase(0);
+  auto trainer = open_trainer(a, sample, 0, cat("'", a.images, "'"));
   const bool told = !a.mean.empty() || !a.stddev.empty();
   normalise(x, told ? Normalisation{a.mean, a.stddev} : trainer->normalisation().value_or(Normalisation{}));
   const Tensor logits = trainer->predict(x, a.batch_size);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -127,7 +128,7 @@ Action add_plan(CLI::App& app) {
   app.add_flag("--json", a->json, "Print one JSON object");
   app.add_option("--top", a->top, "How many of the values alive at the peak to name")
       ->capture_default_str()
-      ->check(at_least(0));
+      ->check(between(0, std::numeric_limits<int>::max()));
   app.add_option("--svg", a->svg, "Draw the plan (offset against step) into this file");
   app.add_option("--fit", a->fit, "Find the largest batch that needs at most this much, e.g. 2GiB");
   app.footer(
@@ -144,6 +145,9 @@ Action add_graph(CLI::App& app) {
   app.add_flag("--json", *json, "Print one JSON object: inputs, states, nodes, outputs and updates");
   app.footer("Example:\n  ingot graph lenet5 --mode infer --batch-size 1 --compiled");
   return [a, compiled, json] {
+    if (!*compiled && !(a->dump_passes.empty() && a->skip_passes.empty()))
+      throw UsageError(cat(a->dump_passes.empty() ? "--skip-pass" : "--dump-passes",
+                           " needs --compiled: without it no pass runs"));
     if (*json) {
       const ProgramPtr p = *compiled ? a->program(a->batch_size) : nullptr;
       std::printf("%s\n", to_json(p ? p->graph() : a->graph(a->batch_size), p.get()).dump(2).c_str());

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -137,6 +138,10 @@ int run_train(TrainArguments& a) {
   };
   require_of_data("--channels", a.model.channels, sample[0]);
   require_of_data("--image-size", a.model.image_size, sample[1]);
+  if (const std::int64_t side = std::min(sample[1], sample[2]); a.crop_padding > side)
+    throw UsageError(cat("--crop-padding expects at most ", side, ", the shorter side of the images ",
+                         to_string(sample), " of '", a.data, "', got ", a.crop_padding,
+                         "; 4 is usual for images of 32 pixels"));
   if (a.checkpoint_every > 0 && a.out.empty())
     throw UsageError("--checkpoint-every needs --out, the folder for the checkpoints");
   ModelOptions mo = a.model.options();
@@ -144,7 +149,7 @@ int run_train(TrainArguments& a) {
   mo.image_size = sample[1];
   mo.num_classes = mo.num_classes.value_or(train->num_classes());
 
-  const std::int64_t steps = a.epochs * ((train->size() + a.batch_size - 1) / a.batch_size);
+  const std::int64_t steps = a.epochs * ((train->size() - 1) / a.batch_size + 1);
   Schedule schedule = schedule_by_name(a.schedule, std::max<std::int64_t>(1, steps - a.warmup));
   if (a.warmup > 0) schedule = schedule.warmup(a.warmup);
   TrainerOptions to;
@@ -157,7 +162,12 @@ int run_train(TrainArguments& a) {
   to.model_name = a.model.model;
   to.model_config = {
       {"in_channels", *mo.in_channels}, {"image_size", *mo.image_size}, {"num_classes", *mo.num_classes}};
-  Trainer trainer(make_model(a.model.model, mo), to);
+  const auto net = make_model(a.model.model, mo);
+  const Shape takes{*mo.in_channels, *mo.image_size, *mo.image_size};
+  require_fitting_images(*net, a.model.model, takes, sample, cat("the training part of '", a.data, "'"));
+  require_fitting_images(*net, a.model.model, takes, test->input_type().shape,
+                         cat("the test part of '", a.data, "'"));
+  Trainer trainer(net, to);
   if (!a.init.empty()) trainer.load(a.init);
 
   FitOptions fit;
@@ -243,7 +253,7 @@ Action add_train(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--epochs", a->epochs, "Passes over the training data")
       ->capture_default_str()
-      ->check(at_least(0));
+      ->check(between(0, 1'000'000));  // times any number of batches, far from overflow
   app.add_option("--batch-size", a->batch_size, "Images in a step")
       ->capture_default_str()
       ->check(at_least(1));
@@ -269,8 +279,10 @@ Action add_train(CLI::App& app) {
   app.add_flag("--no-flip", a->no_flip, "No random horizontal flips");
   app.add_option("--workers", a->workers, "Threads that load and augment; 0 loads between steps")
       ->capture_default_str()
-      ->check(at_least(0));
-  app.add_option("--seed", a->seed, "Of weights, shuffling, augmentation and dropout")->capture_default_str();
+      ->check(between(0, kMostLoaderWorkers));
+  app.add_option("--seed", a->seed, "Of weights, shuffling, augmentation and dropout")
+      ->capture_default_str()
+      ->check(any_unsigned());
   app.add_option("--init", a->init, "Start from these weights (safetensors)");
   app.add_option("--out", a->out, "Folder for checkpoints, weights and logs");
   app.add_flag("--resume", a->resume,

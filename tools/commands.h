@@ -37,6 +37,12 @@ struct ModelArguments {
   ModelOptions options() const;
 };
 
+// Refuses images of a shape that the network cannot compute, where an op within it would: `takes` and `found`
+// are [channels, height, width], `whose` says where the images are. Networks that pool globally take any
+// size.
+void require_fitting_images(Module& net, const std::string& model, const Shape& takes, const Shape& found,
+                            const std::string& whose);
+
 enum class Mode { Train, Infer };
 
 // The program that `plan`, `graph` and `bench` look at: SGD with momentum in training, logits only in
@@ -52,10 +58,13 @@ struct ProgramArguments {
   ProgramPtr program(std::int64_t batch) const;
 };
 
-// What a number must be; the message says what was found. CLI11's own checks print a range up to 1.8e308.
+// What a number must be; the message says what was found. CLI11's own checks print a range up to 1.8e308, and
+// without one of these it takes a number too large for its type as the largest.
 CLI::Validator at_least(std::int64_t least);
-CLI::Validator at_most(std::int64_t most);
+CLI::Validator between(std::int64_t least, std::int64_t most);
+CLI::Validator any_unsigned();
 CLI::Validator positive_number();
+CLI::Validator nonnegative_number();
 
 // "1.5 GiB".
 std::string human_bytes(double bytes);

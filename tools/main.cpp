@@ -59,7 +59,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "ingot: cannot write the results to the standard output: %s\n",
                  std::generic_category().message(errno).c_str());
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "ingot: out of memory; `ingot plan` says what a batch size needs\n");
+    std::fprintf(
+        stderr,
+        "ingot: out of memory; `ingot plan` says what a model needs, by --batch-size, --image-size and "
+        "--classes\n");
   } catch (const std::exception& e) {
     std::fprintf(stderr, "ingot: %s\n", e.what());
   }

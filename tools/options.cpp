@@ -1,66 +1,123 @@
 #include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <limits>
+#include <optional>
+#include <type_traits>
 
 #include "tools/commands.h"
 #include "train/step_graph.h"
 
 namespace ingot::tools {
 
-CLI::Validator at_least(std::int64_t least) {
-  const auto check = [least](const std::string& text) {
-    std::int64_t n = 0;
-    if (CLI::detail::lexical_cast(text, n) && n >= least) return std::string();
-    return cat("expected a whole number of at least ", least, ", got ", text);
-  };
-  return {check, least > 0 ? "POSITIVE" : "NONNEGATIVE"};
+namespace {
+
+// CLI11 reads a number beyond its type as the nearest one that fits, and a negative one as a huge one where
+// the type is unsigned.
+template <class T>
+std::optional<T> whole_number(const std::string& text) {
+  if (std::is_unsigned_v<T> && text.find('-') != std::string::npos) return std::nullopt;
+  T n = 0;
+  errno = 0;
+  if (!CLI::detail::lexical_cast(text, n) || errno == ERANGE) return std::nullopt;
+  return n;
 }
 
-CLI::Validator at_most(std::int64_t most) {
-  const auto check = [most](const std::string& text) {
-    std::int64_t n = 0;
-    if (CLI::detail::lexical_cast(text, n) && n <= most) return std::string();
-    return cat("expected a whole number of at most ", most, ", got ", text);
+template <class T>
+CLI::Validator whole_number_from(T least, T most, const std::string& doc) {
+  const auto check = [least, most](const std::string& text) {
+    const std::optional<T> n = whole_number<T>(text);
+    if (n && *n >= least && *n <= most) return std::string();
+    return cat("expected a whole number from ", least, " to ", most, ", got ", text);
+  };
+  return {check, doc};
+}
+
+template <class Good>
+CLI::Validator number(const Good& good, const char* expected, const char* doc) {
+  const auto check = [good, expected](const std::string& text) {
+    double v = 0.0;
+    if (CLI::detail::lexical_cast(text, v) && good(v) && std::isfinite(v)) return std::string();
+    return cat("expected a number ", expected, ", got ", text);
+  };
+  return {check, doc};
+}
+
+}  // namespace
+
+CLI::Validator at_least(std::int64_t least) {
+  return whole_number_from(least, std::numeric_limits<std::int64_t>::max(),
+                           least > 0 ? "POSITIVE" : "NONNEGATIVE");
+}
+
+CLI::Validator between(std::int64_t least, std::int64_t most) {
+  return whole_number_from(least, most, cat(least, " to ", most));
+}
+
+CLI::Validator any_unsigned() {
+  return whole_number_from(std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max(), "");
+}
+
+CLI::Validator positive_number() {
+  return number([](double v) { return v > 0.0; }, "greater than 0", "POSITIVE");
+}
+
+CLI::Validator nonnegative_number() {
+  return number([](double v) { return v >= 0.0; }, "of at least 0", "NONNEGATIVE");
+}
+
+namespace {
+
+// Of the GPU; -1 for the CPU.
+int device_number(const std::string& device) {
+  if (device == "cpu") return -1;
+  if (device == "cuda") return 0;
+  const std::string prefix = "cuda:";
+  if (device.starts_with(prefix)) {
+    const std::optional<int> number = whole_number<int>(device.substr(prefix.size()));
+    if (number && *number >= 0) return *number;
+  }
+  throw UsageError(cat("there is no device '", device,
+                       "'; expected cpu, cuda (the first GPU) or cuda:N with N from 0, and `ingot info` "
+                       "shows what this machine has"));
+}
+
+// The name alone: whether the machine has such a device matters only to those who use it.
+CLI::Validator device_name() {
+  const auto check = [](const std::string& text) -> std::string {
+    try {
+      device_number(text);
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "";
   };
   return {check, ""};
 }
 
-CLI::Validator positive_number() {
-  const auto check = [](const std::string& text) {
-    double v = 0.0;
-    if (CLI::detail::lexical_cast(text, v) && v > 0.0 && std::isfinite(v)) return std::string();
-    return cat("expected a number greater than 0, got ", text);
-  };
-  return {check, "POSITIVE"};
-}
+}  // namespace
 
 void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--device", device, "Where to run: cpu, cuda (the first GPU) or cuda:N")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(device_name());
   app.add_option("--threads", threads, "Threads; 0 uses every core this process may use")
       ->capture_default_str()
-      ->check(at_least(0));
+      ->check(between(0, std::numeric_limits<int>::max()));  // Target::cpu knows how many are sensible
 }
 
 Target DeviceOptions::target() const {
-  if (device == "cpu") return Target::cpu(threads);
-  if (device == "cuda") return Target::cuda(0);
-  int number = 0;
-  const std::string prefix = "cuda:";
-  if (device.starts_with(prefix) && CLI::detail::lexical_cast(device.substr(prefix.size()), number))
-    return Target::cuda(number);
-  throw UsageError(cat("there is no device '", device,
-                       "'; --device expects cpu, cuda (the first GPU) or cuda:N, and `ingot info` shows what "
-                       "this machine has"));
+  const int number = device_number(device);
+  return number < 0 ? Target::cpu(threads) : Target::cuda(number);
 }
 
 void ModelArguments::add_to(CLI::App& app) {
   app.add_option("model", model, "Model: see `ingot info models`")->required();
-  app.add_option("--channels", channels, "Input channels (default: the model's own)")->check(at_least(0));
+  app.add_option("--channels", channels, "Input channels (default: the model's own)")->check(at_least(1));
   app.add_option("--image-size", image_size, "Height and width (default: the model's own)")
-      ->check(at_least(0))
-      ->check(at_most(65535));  // JPEG's limit; far beyond it even planning takes for ever
-  app.add_option("--classes", classes, "Classes (default: the model's own)")->check(at_least(0));
+      ->check(between(1, 65535));  // JPEG's limit; far beyond it even planning takes for ever
+  app.add_option("--classes", classes, "Classes (default: the model's own)")->check(at_least(1));
 }
 
 ModelOptions ModelArguments::options() const {
@@ -69,6 +126,19 @@ ModelOptions ModelArguments::options() const {
   if (image_size > 0) o.image_size = image_size;
   if (classes > 0) o.num_classes = classes;
   return o;
+}
+
+void require_fitting_images(Module& net, const std::string& model, const Shape& takes, const Shape& found,
+                            const std::string& whose) {
+  if (found == takes) return;
+  Shape one = found;
+  one.insert(0, 1);
+  try {
+    inference_graph(net, {DType::F32, one});
+  } catch (const ShapeError&) {
+    throw UsageError(cat("the model ", model, " takes images ", to_string(takes), " here, ", whose, " has ",
+                         to_string(found), "; bring the images to that size"));
+  }
 }
 
 void ProgramArguments::add_to(CLI::App& app) {
@@ -88,11 +158,9 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
   const ModelOptions o = model.options();
   const auto net = make_model(model.model, o);
   const TensorType input{DType::F32, model_input(model.model, batch, o)};
-  if (mode == "infer") return inference_graph(*net, input);
-  return training_graph(
-      *net, input,
-      *optimizer_by_name(
-          optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}}));
+  const OptimizerPtr update = optimizer_by_name(  // a wrong name is one in every mode
+      optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}});
+  return mode == "infer" ? inference_graph(*net, input) : training_graph(*net, input, *update);
 }
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <iomanip>
+#include <limits>
+#include <new>
 #include <sstream>
 
 #include "core/base/error.h"
@@ -20,7 +23,13 @@ double ratio(std::int64_t a, std::int64_t b) {
 ConfusionMatrix::ConfusionMatrix(std::int64_t classes) : classes_(classes) {
   if (classes < 0)
     throw UsageError(cat("ConfusionMatrix: the number of classes must not be negative, got ", classes));
-  counts_.resize(static_cast<std::size_t>(classes * classes));
+  try {
+    if (classes > 0 && classes > std::numeric_limits<std::int64_t>::max() / classes) throw std::bad_alloc();
+    counts_.resize(static_cast<std::size_t>(classes * classes));
+  } catch (const std::exception&) {  // bad_alloc, or length_error for a size that no vector has
+    throw Error(cat("there is no memory for the confusion matrix of ", classes,
+                    " classes, one number for each pair; use fewer classes"));
+  }
 }
 
 std::size_t ConfusionMatrix::cell(std::int64_t actual, std::int64_t predicted) const {

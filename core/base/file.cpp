@@ -61,7 +61,8 @@ bool same_file(int fd, const std::string& path) {
 }  // namespace
 
 std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Of a regular file this waits no less; opening a pipe would wait until someone writes to it.
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) throw FormatError(cat("cannot open '", path, "': ", reason(errno)));
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) throw FormatError(cat("cannot read '", path, "': ", reason(errno)));

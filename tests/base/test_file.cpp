@@ -142,5 +142,12 @@ TEST(MappedFile, ReadsPrivately) {
   EXPECT_TRUE(says(message_of<FormatError>([&] { read_file(dir.path()); }), "a directory"));
 }
 
+TEST(MappedFile, DoesNotWaitForTheWriterOfAPipe) {
+  const TempDir dir;
+  const std::string path = dir / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_TRUE(says(message_of<FormatError>([&] { MappedFile::open(path); }), path, "no regular file"));
+}
+
 }  // namespace
 }  // namespace ingot

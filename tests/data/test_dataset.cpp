@@ -1,5 +1,6 @@
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "core/base/error.h"
 #include "data/dataset.h"
@@ -50,6 +51,8 @@ TEST(InMemoryDataset, NamesBadLabels) {
   EXPECT_TRUE(says(error(labels_of({0, -1, 1}), 0), "label -1 at index 1"));
   EXPECT_TRUE(says(error(labels_of({0, 1}), 0), "one label for each of f32[3, 2], found i64[2]"));
   EXPECT_TRUE(says(error(Tensor::of({0, 1, 1}), 0), "holds f32"));
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  EXPECT_TRUE(says(error(labels_of({0, most, 1}), 0), cat("label ", most, " at index 1 is out of range")));
 }
 
 TEST(Take, Shortens) {
@@ -60,6 +63,7 @@ TEST(Take, Shortens) {
   EXPECT_EQ(take(data, 2)->num_classes(), 3);
   EXPECT_EQ(label_at(*take(data, 2), 1), 1);
   EXPECT_THROW(label_at(*take(data, 2), 2), UsageError);
+  EXPECT_TRUE(says(message_of<UsageError>([] { take(nullptr, 3); }), "the data set is null"));
 }
 
 TEST(Folder, ReadsIdxAndNpy) {

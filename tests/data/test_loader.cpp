@@ -220,6 +220,7 @@ TEST(DataLoader, RefusesForeignStatesAndBadOptions) {
   };
   EXPECT_TRUE(says(error({.batch_size = 0}), "batch_size", "got 0"));
   EXPECT_TRUE(says(error({.workers = -1}), "workers"));
+  EXPECT_TRUE(says(error({.workers = kMostLoaderWorkers + 1}), "at most 1024", "got 1025"));
   EXPECT_TRUE(says(error({.prefetch = 0}), "prefetch"));
   EXPECT_TRUE(says(error({}, 0), "no samples"));
   EXPECT_TRUE(says(error({.batch_size = 4, .drop_last = true}), "leave nothing of 3"));

@@ -127,7 +127,18 @@ class Verbs(Program):
                                      "--json"))
         for key in ("images_per_second", "step_ms", "flops", "gflops", "peak_bytes"):
             self.assertIn(key, bench)
+        self.assertNotIn("profile", bench)
         self.assertIn("version", json.loads(self.good("info", "--json")))
+
+    def test_profile_is_part_of_the_json(self):
+        args = ["bench", "lenet5", "--batch-size", "2", "--seconds", "0.01", "--warmup", "0", "--profile"]
+        profile = json.loads(self.good(*args, "--json"))["profile"]
+        self.assertGreaterEqual(profile["runs"], 3)
+        self.assertIn("conv1.conv2d", " ".join(n["node"] for n in profile["nodes"]))
+        self.assertAlmostEqual(sum(n["ms"] for n in profile["nodes"]), profile["total_ms"])
+        for key in ("op", "kernel", "gflops", "gigabytes_per_second"):
+            self.assertTrue(all(key in n for n in profile["nodes"]), key)
+        self.assertIn("GFLOP/s", self.good(*args))
 
     def test_graph_as_json(self):
         written = json.loads(self.good("graph", "lenet5", "--mode", "infer", "--json"))
@@ -187,6 +198,31 @@ class Arguments(Program):
             self.bad("predict", "w", "x", "--top", value, says="--top")
             self.bad("plan", "lenet5", "--batch-size=" + value, says="--batch-size")
         self.bad("plan", "lenet5", "--image-size", "99999999", says=["--image-size", "65535", "99999999"])
+        for option in ("--image-size", "--channels", "--classes"):
+            self.bad("plan", "lenet5", option, "0", says=[option, "from 1 to", "got 0"])
+        for value in ("-5", "nan", "inf"):
+            self.bad("bench", "lenet5", "--warmup", value, says=["--warmup", "at least 0", value])
+
+    def test_numbers_that_no_type_holds(self):
+        huge = "99999999999999999999"
+        for option, most in (("--seed", 2**64 - 1), ("--batch-size", 2**63 - 1), ("--warmup", 2**63 - 1),
+                             ("--epochs", 10**6), ("--workers", 1024), ("--threads", 2**31 - 1)):
+            for value in (huge, "-" + huge, "-1"):
+                self.bad(*self.train(f"{option}={value}"), says=[option, f"to {most}, got {value}"])
+        self.bad("plan", "lenet5", "--top", huge, says=["--top", f"to {2**31 - 1}", huge])
+        self.bad("plan", "lenet5", "--classes", huge, says=["--classes", huge])
+        self.good(*self.train("--seed", str(2**64 - 1), epochs=0))
+
+    def test_schedule_of_very_long_runs(self):
+        for epochs in (2**63 - 1, 2**58, 10**6 + 1):
+            self.bad(*self.train("--schedule", "step", epochs=epochs), says=["--epochs", "0 to 1000000", str(epochs)])
+        self.good(*self.train("--batch-size", "400", epochs=0))
+
+    def test_crop_padding_wider_than_the_image(self):
+        out = self.path("run")
+        self.bad(*self.train("--crop-padding", "29", "--out", out), says=["--crop-padding", "at most 28", "got 29"])
+        self.assertFalse(os.path.exists(out))
+        self.good(*self.train("--crop-padding", "28"))
 
     def test_verbs_and_options_that_do_not_exist(self):
         self.bad("foo", says="no verb or option 'foo'")
@@ -200,7 +236,11 @@ class Arguments(Program):
         self.bad(*self.train("--optimizer", "foo"), says=["foo", "adamw"])
         self.bad(*self.train("--schedule", "foo"), says=["foo", "one-cycle"])
         self.bad(*self.train("--device", "gpu"), says=["gpu", "cpu", "cuda:N"])
-        self.bad(*self.train("--device", "cuda:x"), says=["cuda:x", "cuda:N"])
+        for device in ("cuda:x", "cuda:-1", "cuda:", "cuda:99999999999", "banana"):
+            for verb in [self.train(), ["graph", "lenet5"], ["plan", "lenet5", "--mode", "infer"], ["eval", "w"]]:
+                self.bad(*verb, "--device", device, says=[f"no device '{device}'", "cuda:N with N from 0"])
+        for verb in ("plan", "graph", "bench"):
+            self.bad(verb, "lenet5", "--mode", "infer", "--optimizer", "banana", says=["banana", "adamw"])
         # No machine has so many GPUs; one without any, and a build without the backend, say how to get them.
         for verb in [self.train("--device", "cuda:4095"), ["bench", "mlp", "--device", "cuda:4095"],
                      ["plan", "mlp", "--device", "cuda:4095"], ["graph", "mlp", "--compiled", "--device", "cuda:4095"]]:
@@ -214,10 +254,15 @@ class Arguments(Program):
         self.bad(*self.train("--resume"), says="--out")
         self.bad(*self.train("--checkpoint-every", "2"), says="--out")
         self.good(*self.train("--image-size", "28"))
+        self.bad("graph", "lenet5", "--dump-passes", self.path("dump"), says=["--dump-passes", "--compiled"])
+        self.bad("graph", "lenet5", "--skip-pass", "cse", says=["--skip-pass", "--compiled"])
+        self.assertFalse(os.path.exists(self.path("dump")))
+        self.good("graph", "lenet5", "--compiled", "--dump-passes", self.path("dump"))
 
     def test_more_threads_than_there_can_be(self):
         self.bad("train", "lenet5", "--data", self.data(), "--threads", "100000", says=["1024", "100000"])
-        self.bad(*self.train("--workers", "1000000"), says=["1000000 loader workers", "use fewer"],
+        self.bad(*self.train("--workers", "1000000"), says=["--workers", "0 to 1024", "1000000"])
+        self.bad(*self.train("--workers", "1024"), says=["1024 loader workers", "use fewer"],
                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)))
 
     def test_bytes(self):
@@ -282,6 +327,48 @@ class BadFiles(Program):
         os.mkdir(self.path("data"))
         self.refuse(["no train images", "train-images-idx3-ubyte.gz"])
         self.bad("train", "lenet5", "--data", self.path("nowhere"), says="is no folder")
+
+    def write_images(self, split, count, height, width, channels=1, label=None):
+        os.makedirs(self.path("data"), exist_ok=True)
+        size = channels * height * width
+        write(self.path(f"data/x_{split}.npy"), npy((count, channels, height, width), "|u1", bytes(count * size)))
+        labels = [i % 10 for i in range(count)]
+        labels[-1] = labels[-1] if label is None else label
+        write(self.path(f"data/y_{split}.npy"), npy((count,), "<i8", struct.pack(f"<{count}q", *labels)))
+
+    def test_images_of_a_size_the_model_does_not_take(self):
+        self.write_images("train", 20, 28, 28)
+        self.write_images("test", 20, 28, 28)
+        weights = self.path("weights.safetensors")
+        self.good(*self.train("--out", self.path("first")))
+        os.rename(self.path("first/weights.safetensors"), weights)
+        write(self.path("x.npy"), npy((2, 32, 32), "|u1", bytes(2 * 32 * 32)))
+        self.bad("predict", weights, self.path("x.npy"), says=["lenet5 takes", "[1, 28, 28]", "x.npy", "[1, 32, 32]"])
+        for height, width, channels in ((28, 20, 1), (32, 32, 1), (28, 28, 3)):
+            found = f"[{channels}, {height}, {width}]"
+            self.write_images("test", 20, height, width, channels)
+            self.bad("eval", weights, "--data", self.data(), says=["lenet5 takes", "[1, 28, 28]", "test part", found])
+            self.refuse(["lenet5 takes", "[1, 28, 28]", "test part", found])
+        self.write_images("train", 20, 28, 20)
+        self.refuse(["lenet5 takes", "[1, 28, 28]", "training part", "[1, 28, 20]"])
+        # With global pooling every size fits.
+        self.write_images("test", 20, 20, 28)
+        self.good(*self.train("--batch-size", "4", model="resnet20"))
+
+    def test_labels_beyond_all_classes(self):
+        for label in (2**62, 2**63 - 1):
+            self.write_images("train", 20, 28, 28, label=label)
+            self.write_images("test", 20, 28, 28)
+            self.refuse(["y_train.npy", f"label {label} at index 19", "out of range"])
+
+    def test_memory_for_classes(self):
+        self.bad(*self.train("--classes", "100000"), says=["confusion matrix", "100000 classes", "fewer classes"],
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)))
+
+    def test_pipe_that_nobody_writes_to(self):
+        os.mkfifo(self.path("pipe"))
+        for name in (self.path("pipe"), "/dev/null"):
+            self.bad("eval", name, "--data", self.data(), says=[name, "no regular file"])
 
     def test_nan_in_the_data(self):
         os.mkdir(self.path("data"))

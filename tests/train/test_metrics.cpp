@@ -61,6 +61,12 @@ TEST(ConfusionMatrix, AbsentClassesCountAsZero) {
   EXPECT_EQ(recalled.precision(1), 0.0);
 }
 
+TEST(ConfusionMatrix, SaysThatItsClassesAreTooMany) {
+  for (const std::int64_t classes : {std::int64_t{1} << 31, std::int64_t{1} << 62})
+    EXPECT_TRUE(
+        says(message_of<Error>([&] { ConfusionMatrix{classes}; }), cat(classes, " classes"), "fewer"));
+}
+
 TEST(ConfusionMatrix, EmptyIsZero) {
   const ConfusionMatrix none, empty(3);
   for (const ConfusionMatrix* m : {&none, &empty}) {
