@@ -63,9 +63,10 @@ TEST_P(CasePrograms, EqualTheReference) {
   if (!t) GTEST_SKIP() << c.op << " takes no " << name(dtype);
   const ProgramPtr program = compile(t->graph, {.target = Target::cuda(0)});
   const auto want = rounded_outputs(*t);
-  // Guarded where there is nothing to find, for the guard's kernels.
+  // Guarded where there is nothing to find, for the guard's kernels. PTX cannot be: its interpreter does not
+  // know how to set a condition.
   const auto& [guarded, content] = *want.begin();
-  const bool clean = is_floating(content.dtype()) && all_finite(content) &&
+  const bool clean = !sim_runs_ptx() && is_floating(content.dtype()) && all_finite(content) &&
                      std::all_of(t->inputs.begin(), t->inputs.end(), all_finite);
   Session s(program, {.guard = clean ? guarded : ""});
   const std::vector<ValueId> inputs = t->graph.inputs();

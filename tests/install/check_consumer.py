@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-MAX_STRIPPED_BYTES = 10 * 1024 * 1024
+MAX_STRIPPED_BYTES = 10_000_000
 
 
 def run(*command, **options):
@@ -69,7 +69,7 @@ def main():
         stripped = scratch / "stripped.so"
         run(args.strip, "-o", stripped, library)
         size = stripped.stat().st_size
-        print(f"libingot.so: {size / 2**20:.2f} MiB stripped", flush=True)
+        print(f"libingot.so: {size / 1e6:.2f} MB stripped", flush=True)
         check(size <= MAX_STRIPPED_BYTES, f"{size} bytes stripped, at most {MAX_STRIPPED_BYTES} are allowed")
 
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
