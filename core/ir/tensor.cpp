@@ -121,7 +121,7 @@ double Tensor::item() const {
 Tensor Tensor::clone() const {
   require_memory(*this);
   Tensor t(type_);
-  std::memcpy(t.data_, data_, bytes());
+  if (bytes() != 0) std::memcpy(t.data_, data_, bytes());
   return t;
 }
 
