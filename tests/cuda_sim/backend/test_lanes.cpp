@@ -245,7 +245,7 @@ TEST_F(CudaBackendLanes, DebugNamesAStepOfTheOtherLane) {
                                     if (n.op != "log_softmax") return;
                                     step = cuda::launch_step(
                                         "bad", [](void* const*, void* const*, void*, const cuda::Stream& s) {
-                                          cuda::iota(DType::F32, nullptr, 8, s);
+                                          cuda::iota(DType::F32, reinterpret_cast<void*>(4096), 8, s);
                                         });
                                     step->lane = Lane::Communication;
                                   }));
