@@ -61,7 +61,7 @@ bool same_file(int fd, const std::string& path) {
 }  // namespace
 
 std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
-  // Of a regular file this waits no less; opening a pipe would wait until someone writes to it.
+  // O_NONBLOCK: opening a pipe would wait until someone writes to it. It changes nothing for regular files.
   const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) throw FormatError(cat("cannot open '", path, "': ", reason(errno)));
   struct stat info {};

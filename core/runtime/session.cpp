@@ -419,10 +419,11 @@ std::size_t Session::allocated_bytes() const {
 }
 
 Tensor Session::input(std::string_view name) const {
-  const ValueId v = use().graph().find_input(name);
-  if (v.valid()) return use().view(v);
+  Impl& impl = use();
+  const ValueId v = impl.graph().find_input(name);
+  if (v.valid()) return impl.view(v);
   std::vector<std::string> names;
-  for (const ValueId i : use().graph().inputs()) names.push_back(use().graph().value(i).name);
+  for (const ValueId i : impl.graph().inputs()) names.push_back(impl.graph().value(i).name);
   throw UsageError(
       cat("the program has no input '", name, "'; it has: ", names.empty() ? "none" : join(names)));
 }
@@ -432,11 +433,12 @@ bool Session::has_output(std::string_view name) const {
 }
 
 Tensor Session::output(std::string_view name) const {
-  const auto& outputs = use().graph().outputs();
+  Impl& impl = use();
+  const auto& outputs = impl.graph().outputs();
   for (std::size_t k = 0; k < outputs.size(); ++k)
     if (outputs[k].name == name) {
-      const Tensor result = use().output(k);
-      use().look_at_guard();
+      const Tensor result = impl.output(k);
+      impl.look_at_guard();
       return result;
     }
   std::vector<std::string> names;
@@ -446,23 +448,26 @@ Tensor Session::output(std::string_view name) const {
 }
 
 void* Session::device_address(std::string_view name) const {
-  const Graph& g = use().graph();
+  Impl& impl = use();
+  const Graph& g = impl.graph();
   ValueId v = g.find_input(name);
   if (!v.valid()) v = g.find_output(name);
-  if (v.valid()) return use().address(v);
+  if (v.valid()) return impl.address(v);
   throw UsageError(cat("the program has no input or output '", name, "'"));
 }
 
 void Session::wait() const {
-  use().queue->wait();
-  use().look_at_guard();
+  Impl& impl = use();
+  impl.queue->wait();
+  impl.look_at_guard();
 }
 
 void Session::run() {
-  if (use().options.check_numerics || use().options.poison || use().options.debug)
-    use().run_debug(use().options.check_numerics);
+  Impl& impl = use();
+  if (impl.options.check_numerics || impl.options.poison || impl.options.debug)
+    impl.run_debug(impl.options.check_numerics);
   else
-    use().run_plain();
+    impl.run_plain();
 }
 
 void Session::require_finite_states() const {
@@ -474,41 +479,44 @@ void Session::run_checked() {
 }
 
 std::vector<StepTiming> Session::run_timed() {
+  Impl& impl = use();
   using Clock = std::chrono::steady_clock;
   std::vector<StepTiming> out;
-  out.reserve(use().schedule.size());
-  use().settle_guard();
-  const Impl::Issuing issuing(use());
-  use().begin();
+  out.reserve(impl.schedule.size());
+  impl.settle_guard();
+  const Impl::Issuing issuing(impl);
+  impl.begin();
   auto before = Clock::now();
-  for (auto& b : use().schedule) {
-    use().run_alone(b);
-    use().queue->wait();
+  for (auto& b : impl.schedule) {
+    impl.run_alone(b);
+    impl.queue->wait();
     const auto now = Clock::now();
     out.push_back({b.node, std::chrono::duration<double, std::milli>(now - before).count()});
     before = now;
   }
-  use().finish();
+  impl.finish();
   return out;
 }
 
 Tensor Session::state(std::string_view name) const {
-  const Tensor now = use().peek(use().find_state(name));
-  use().look_at_guard();
+  Impl& impl = use();
+  const Tensor now = impl.peek(impl.find_state(name));
+  impl.look_at_guard();
   Tensor out = Tensor::zeros({now.dtype(), now.shape()});
   out.copy_from(now);
   return out;
 }
 
 void Session::set_state(std::string_view name, const Tensor& value) {
-  const ValueId v = use().find_state(name);
-  const Shape& shape = use().graph().type(v).shape;
+  Impl& impl = use();
+  const ValueId v = impl.find_state(name);
+  const Shape& shape = impl.graph().type(v).shape;
   if (value.shape() != shape)
     throw ShapeError(
         cat("state '", name, "' expects ", to_string(shape), ", got ", to_string(value.shape())));
-  use().settle_guard();
-  use().poke(v, value);
-  use().prepared = false;
+  impl.settle_guard();
+  impl.poke(v, value);
+  impl.prepared = false;
 }
 
 std::map<std::string, Tensor> Session::states() const {
@@ -518,23 +526,25 @@ std::map<std::string, Tensor> Session::states() const {
 }
 
 void Session::initialise(std::uint64_t seed) {
-  for (const State& s : use().graph().states()) {
-    const TensorType& t = use().graph().type(s.value);
+  Impl& impl = use();
+  for (const State& s : impl.graph().states()) {
+    const TensorType& t = impl.graph().type(s.value);
     set_state(s.name, initial_state(s, {t.dtype, t.shape}, seed));
   }
 }
 
 std::size_t Session::copy_states_from(const Session& other) {
+  Impl& impl = use();
   std::size_t copied = 0;
-  use().settle_guard();
-  for (const State& s : use().graph().states()) {
+  impl.settle_guard();
+  for (const State& s : impl.graph().states()) {
     const State* from = other.use().graph().find_state(s.name);
     if (from == nullptr) continue;
-    if (other.use().graph().type(from->value).shape != use().graph().type(s.value).shape) continue;
-    use().poke(s.value, other.use().peek(from->value));
+    if (other.use().graph().type(from->value).shape != impl.graph().type(s.value).shape) continue;
+    impl.poke(s.value, other.use().peek(from->value));
     ++copied;
   }
-  use().prepared = false;
+  impl.prepared = false;
   return copied;
 }
 

@@ -102,6 +102,16 @@ Target lanes_target(std::function<Lane(const Node&)> choose) {
       [choose = std::move(choose)](const Node& node, auto& step) { step->lane = choose(node); });
 }
 
+void expect_one_launch_a_run(Session& s, std::size_t runs) {
+  const sim::Counters before = sim::counters();
+  for (std::size_t i = 0; i < runs; ++i) s.run();
+  const sim::Counters after = sim::counters();
+  EXPECT_EQ(after.graph_launches - before.graph_launches, runs);
+  EXPECT_EQ(after.launches, before.launches);
+  EXPECT_EQ(after.allocations, before.allocations);
+  EXPECT_EQ(after.pinned_allocations, before.pinned_allocations);
+}
+
 Graph softmax_graph() {
   Graph g;
   const Value x = input(g, "x", {DType::F32, {6, 33}});

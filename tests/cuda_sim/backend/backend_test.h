@@ -55,6 +55,10 @@ Target changed_target(std::function<void(const Node&, std::unique_ptr<Step>&)> c
 // With steps in the lanes that `choose` gives.
 Target lanes_target(std::function<Lane(const Node&)> choose);
 
+// Runs the session so often, and expects one graph launch a run, nothing launched beside it and nothing
+// allocated.
+void expect_one_launch_a_run(Session& s, std::size_t runs);
+
 // Softmax of a state, log-softmax of the input, sums of it, and a state in which every run so far leaves its
 // mark: ops that every build of the backend has.
 Graph softmax_graph();

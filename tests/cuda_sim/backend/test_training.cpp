@@ -99,12 +99,7 @@ TEST_F(CudaBackendTraining, OneLaunchAStep) {
   const Graph g = training("mlp", 4, *sgd({.lr = 0.05, .momentum = 0.9}));
   Session s(compile(g, {.target = Target::cuda(0)}));
   for (int i = 0; i < 2; ++i) s.run();
-  const sim::Counters before = sim::counters();
-  s.run();
-  const sim::Counters after = sim::counters();
-  EXPECT_EQ(after.graph_launches - before.graph_launches, 1u);
-  EXPECT_EQ(after.launches, before.launches);
-  EXPECT_EQ(after.allocations, before.allocations);
+  expect_one_launch_a_run(s, 2);
   s.output("loss");
 }
 
