@@ -6,13 +6,13 @@
 # function that registers nothing (cuda/backend/register_stub.cpp).
 #
 # INGOT_CUDA_BASE_SOURCES are cuda/base, the one folder that calls the CUDA API, and INGOT_CUDA_BACKEND_SOURCES are
-# cuda/ops and cuda/backend, plain C++ on top of it: lists of sources, not libraries, because the library compiles them
+# cuda/libs, cuda/ops and cuda/backend, plain C++ on top of it: lists of sources, not libraries, because the library compiles them
 # against the CUDA runtime and the simulator's tests compile the same files against theirs.
 # The CUDA *headers* are enough for the simulated device (tests/cuda_sim): INGOT_CUDA_HEADERS_FOUND.
 
 file(GLOB INGOT_CUDA_BASE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/base/*.cpp)
 file(GLOB INGOT_CUDA_BACKEND_SOURCES CONFIGURE_DEPENDS
-  ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
+  ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
 list(REMOVE_ITEM INGOT_CUDA_BACKEND_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
 
 set(INGOT_CUDA_SOURCES)

@@ -21,6 +21,15 @@
 
 namespace ingot {
 
+// One of the ways to run a node, for explanations.
+struct Candidate {
+  std::string name;    // whose kernels: "own", "cudnn", "cublaslt"
+  std::string kernel;  // what it would run; empty when it declines
+  std::size_t workspace_bytes = 0;
+  bool taken = false;
+  std::string why;  // it declines, or is not taken
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -53,6 +62,12 @@ class Backend {
 
   // Never null; throws UsageError with the reason when refuses() has one.
   virtual std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const = 0;
+
+  // The node's candidates, best first, and which of them lower() takes.
+  virtual std::vector<Candidate> explain(const Graph& graph, const Node& node, const Target& target) const {
+    static_cast<void>(graph), static_cast<void>(node), static_cast<void>(target);
+    return {};
+  }
 
   // Device memory, 64-byte aligned; freed when the last handle goes. Throws OutOfMemoryError that names
   // the bytes, DeviceError for anything else.

@@ -38,6 +38,31 @@ std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p) {
   return nullptr;
 }
 
+std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p) {
+  std::vector<Candidate> all;
+  const auto* rows = table.find(p.node.op);
+  if (rows == nullptr) return all;
+  bool taken = false;
+  for (const Lowering& row : *rows) {
+    std::string why;
+    Problem asked = p;
+    asked.why = &why;
+    const auto step = row.lower(asked);
+    Candidate c{row.name, "", 0, false, ""};
+    if (step != nullptr) {
+      c.kernel = step->is_view ? "view" : step->kernel;
+      c.workspace_bytes = step->workspace_bytes;
+      c.taken = !taken;
+      c.why = taken ? "an earlier candidate accepts" : "";
+      taken = true;
+    } else {
+      c.why = why.empty() ? "not for these types, layouts or attributes" : why;
+    }
+    all.push_back(std::move(c));
+  }
+  return all;
+}
+
 std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const Problem& p,
                                                const std::vector<bool>& state_free) {
   const auto* rows = table.find(p.node.op);

@@ -6,7 +6,7 @@
 #include "cuda/base/check.h"
 #include "cuda/base/device_info.h"
 #include "cuda/base/memory.h"
-#include "cuda/jit/nvrtc.h"
+#include "cuda/libs/libraries.h"
 #include "cuda/ops/table.h"
 
 namespace ingot::cuda {
@@ -70,8 +70,7 @@ std::vector<std::pair<std::string, std::string>> CudaBackend::facts() const {
   rows.emplace_back("driver", list.driver_version == 0 ? "none; install the NVIDIA driver"
                                                        : cat("CUDA ", version_text(list.driver_version)));
   rows.emplace_back("runtime", cat("CUDA ", version_text(list.runtime_version), ", part of this build"));
-  const auto missing = Nvrtc::missing();
-  rows.emplace_back("nvrtc", missing ? *missing : Nvrtc::instance().version());
+  for (const Library& l : libraries()) rows.emplace_back(l.name, library_text(l));
   return rows;
 }
 
@@ -95,6 +94,11 @@ std::unique_ptr<Step> CudaBackend::lower(const ingot::Graph& graph, const Node& 
   UsageError e(refusal(p));
   e.add_context(node.name, node.loc);
   throw e;
+}
+
+std::vector<Candidate> CudaBackend::explain(const ingot::Graph& graph, const Node& node,
+                                            const Target& target) const {
+  return explain_step(lowerings(), {graph, node, target});
 }
 
 std::shared_ptr<void> CudaBackend::allocate(std::size_t bytes, int device) const {

@@ -24,6 +24,8 @@ class CudaBackend : public Backend {
                   const Target& target) const override;
   std::unique_ptr<Step> lower(const ingot::Graph& graph, const Node& node,
                               const Target& target) const override;
+  std::vector<Candidate> explain(const ingot::Graph& graph, const Node& node,
+                                 const Target& target) const override;
 
   std::shared_ptr<void> allocate(std::size_t bytes, int device) const override;
   std::size_t free_bytes(int device) const override;
