@@ -18,6 +18,7 @@ list(REMOVE_ITEM INGOT_CUDA_BACKEND_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/r
 set(INGOT_CUDA_SOURCES)
 set(INGOT_CUDA_HEADERS_FOUND FALSE)
 set(INGOT_CUDA_BACKEND FALSE)
+set(INGOT_CUDNN FALSE)
 set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPUs that kernels are compiled for, e.g. 80;90;100;120")
 
 # ingot_nvcc_object(object source archs...): a command that compiles a .cu file for GPUs of these architectures. Compressed,
@@ -39,6 +40,15 @@ function(ingot_nvcc_object object source)
       -MD -MF ${object}.d
     DEPENDS ${source} DEPFILE ${object}.d COMMENT "Compiling ${name} for GPUs" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+endfunction()
+
+# ingot_use_cudnn(target): for a target that compiles cuda/libs/cudnn.cpp.
+function(ingot_use_cudnn target)
+  if(INGOT_CUDNN)
+    target_include_directories(${target} SYSTEM PRIVATE ${INGOT_CUDNN_INCLUDE_DIR} ${INGOT_CUDNN_FRONTEND_INCLUDE_DIR})
+    set_property(SOURCE ${PROJECT_SOURCE_DIR}/cuda/libs/cudnn.cpp TARGET_DIRECTORY ${target}
+      APPEND PROPERTY COMPILE_DEFINITIONS INGOT_HAS_CUDNN)
+  endif()
 endfunction()
 if(INGOT_CUDA STREQUAL "OFF")
   message(STATUS "CUDA: off (INGOT_CUDA=OFF), so cuda/base and the simulated device are not built")
@@ -67,6 +77,19 @@ else()
   else()
     message(STATUS "CUDA: no headers found, so cuda/base and the simulated device are not built; install the CUDA "
                    "Toolkit 12.8 or later, or set INGOT_CUDA_INCLUDE_DIR")
+  endif()
+
+  # cuDNN: its header, and cudnn-frontend's, which tools/bootstrap.sh unpacks under build/deps. The library itself is
+  # opened when it is wanted (cuda/libs).
+  find_path(INGOT_CUDNN_INCLUDE_DIR cudnn.h HINTS ${INGOT_CUDA_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS}
+    DOC "Folder with cudnn.h, 9.8 or later")
+  find_path(INGOT_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h
+    HINTS ${PROJECT_SOURCE_DIR}/build/deps/cudnn_frontend/include DOC "Folder with cudnn_frontend.h, 1.32 or later")
+  if(INGOT_CUDNN_INCLUDE_DIR AND INGOT_CUDNN_FRONTEND_INCLUDE_DIR AND INGOT_CUDA_HEADERS_FOUND)
+    set(INGOT_CUDNN TRUE)
+    message(STATUS "cuDNN: headers in ${INGOT_CUDNN_INCLUDE_DIR} and ${INGOT_CUDNN_FRONTEND_INCLUDE_DIR}")
+  else()
+    message(STATUS "cuDNN: left out: cudnn.h or cudnn_frontend.h was not found (tools/bootstrap.sh fetches the latter)")
   endif()
 
   # Sanitizer builds test the host's code; the simulated device serves them.

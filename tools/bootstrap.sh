@@ -85,57 +85,89 @@ run_pip() {
   elif python3 -m venv "$scratch/venv" >/dev/null 2>&1; then
     "$scratch/venv/bin/python" -m pip "$@"
   else
-    echo "bootstrap: oneDNN is fetched with pip, and this Python has neither pip nor venv: install python3-pip" >&2
+    echo "bootstrap: libraries are fetched with pip, and this Python has neither pip nor venv: install python3-pip" >&2
     return 1
   fi
 }
 
-# Everything happens in a folder beside the final one, which appears by one rename: an interruption leaves nothing
-# that a later run would take for the library.
+# unpack_wheels FOLDER REQUIREMENTS PREFIX [pip options]: what the wheels hold below PREFIX, as build/deps/FOLDER. PREFIX
+# may begin with the name of a wheel's data folder, written as '*.data'. Everything happens in a folder beside the final
+# one, which appears by one rename: an interruption leaves nothing that a later run would take for the library.
+unpack_wheels() {
+  local folder=$1 requirements=$2 prefix=$3
+  shift 3
+  mkdir -p "$deps"
+  find "$deps" -maxdepth 1 -name ".$folder.*" -mmin +60 -exec rm -rf {} +  # of runs that were killed outright
+  staging=$(mktemp -d "$deps/.$folder.XXXXXX")
+  trap 'rm -rf "$scratch" "$staging"' EXIT
+  run_pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: "$@" \
+    --dest "$staging/wheels" --requirement "$root/tools/$requirements"
+  python3 - "$staging" "$folder" "$prefix" <<'PYTHON'
+import fnmatch, pathlib, sys, zipfile
+
+staging, folder, prefix = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.PurePosixPath(sys.argv[3]).parts
+for wheel in sorted((staging / "wheels").glob("*.whl")):
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.infolist():
+            parts = pathlib.PurePosixPath(entry.filename).parts
+            if entry.is_dir() or len(parts) <= len(prefix) or not all(map(fnmatch.fnmatch, parts, prefix)):
+                continue
+            target = staging.joinpath(folder, *parts[len(prefix):])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(entry))
+PYTHON
+}
+
+# The last step of every fetch: the folder appears.
+place_unpacked() {
+  rm -rf "${deps:?}/$1"
+  mv "$staging/$1" "$deps/$1"
+  rm -rf "$staging"
+}
+
 fetch_onednn() {
-  if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
+  if ! is_linux_x86_64; then
     echo "bootstrap: the oneDNN wheels are for Linux on x86-64; install oneDNN 3 by other means (conda-forge's" \
       "'onednn', or from source) so that CMake's find_package(dnnl 3) succeeds" >&2
     return 1
   fi
   echo "bootstrap: fetching oneDNN 3.2 into build/deps/onednn"
-  mkdir -p "$deps"
-  find "$deps" -maxdepth 1 -name '.onednn.*' -mmin +60 -exec rm -rf {} +  # of runs that were killed outright
-  local staging
-  staging=$(mktemp -d "$deps/.onednn.XXXXXX")
-  trap 'rm -rf "$scratch" "'"$staging"'"' EXIT
-  run_pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
-    --dest "$staging/wheels" --requirement "$root/tools/onednn-requirements.txt"
-  python3 - "$staging" <<'PYTHON'
-# The wheels keep a plain prefix (include, lib, share) in NAME.data/data.
-import filecmp, os, pathlib, sys, zipfile
+  # The wheels keep a plain prefix (include, lib, share) in NAME.data/data.
+  unpack_wheels onednn onednn-requirements.txt '*.data/data'
+  # A wheel cannot hold links, so it holds the library three times.
+  local short full
+  while read -r short full; do
+    if cmp -s "$staging/onednn/lib/$short" "$staging/onednn/lib/$full"; then
+      ln -sf "$full" "$staging/onednn/lib/$short"
+    fi
+  done <<<$'libdnnl.so.3 libdnnl.so.3.2\nlibdnnl.so libdnnl.so.3'
+  place_unpacked onednn
+}
 
-staging = pathlib.Path(sys.argv[1])
-prefix = staging / "onednn"
-for wheel in sorted((staging / "wheels").glob("*.whl")):
-    with zipfile.ZipFile(wheel) as archive:
-        for entry in archive.infolist():
-            parts = pathlib.PurePosixPath(entry.filename).parts
-            if entry.is_dir() or len(parts) < 3 or not parts[0].endswith(".data") or parts[1] != "data":
-                continue
-            target = prefix.joinpath(*parts[2:])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(entry))
-# A wheel cannot hold links, so it holds the library three times.
-for short, full in (("libdnnl.so.3", "libdnnl.so.3.2"), ("libdnnl.so", "libdnnl.so.3")):
-    if filecmp.cmp(prefix / "lib" / short, prefix / "lib" / full, shallow=False):
-        (prefix / "lib" / short).unlink()
-        (prefix / "lib" / short).symlink_to(full)
-PYTHON
-  rm -rf "$deps/onednn"
-  mv "$staging/onednn" "$deps/onednn"
-  rm -rf "$staging"
+is_linux_x86_64() { [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; }
+
+# What makes a build with CUDA better and is not needed: cudnn-frontend's headers, so that convolutions may run on cuDNN.
+# A machine without them, or without a network, builds all the same.
+fetch_for_cuda() {
+  { has nvcc || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; } && is_linux_x86_64 || return 0
+  [ ! -e "$deps/cudnn_frontend/include/cudnn_frontend.h" ] || return 0
+  echo "bootstrap: fetching cudnn-frontend 1.32 into build/deps/cudnn_frontend"
+  # One wheel whatever Python is here: it is unpacked, not installed.
+  if (
+    unpack_wheels cudnn_frontend cudnn-frontend-requirements.txt include \
+      --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64 &&
+      mkdir "$staging/cudnn_frontend/include" &&
+      find "$staging/cudnn_frontend" -mindepth 1 -maxdepth 1 ! -name include -exec mv {} "$staging/cudnn_frontend/include" \; &&
+      place_unpacked cudnn_frontend
+  ); then return 0; fi
+  echo "bootstrap: cudnn-frontend could not be fetched; without it convolutions run on Ingot's own kernels" >&2
 }
 
 find_missing
 if [ ${#wanted[@]} -eq 0 ]; then
   [ -e $dataset/train-images-idx3-ubyte.gz ] ||
     echo "bootstrap: $dataset is absent; train with --data DIR on the four files of Fashion-MNIST"
+  [ $check = yes ] || fetch_for_cuda
   exit 0
 fi
 
@@ -183,4 +215,5 @@ if [ ${#wanted[@]} -gt 0 ]; then
   echo "bootstrap: still missing after installing: ${wanted[*]}" >&2
   exit 1
 fi
+fetch_for_cuda
 echo "bootstrap: ready"

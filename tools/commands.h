@@ -52,8 +52,10 @@ struct ProgramArguments {
   DeviceOptions device;
   std::int64_t batch_size = 0;
   std::string mode = "train", dtype = "f32", dump_passes, optimizer = "sgd";
+  std::string described;  // a GPU that is not here; empty: `device`
   std::vector<std::string> skip_passes;
   void add_to(CLI::App& app);
+  void add_target_to(CLI::App& app);  // --target, for verbs that run nothing
   Graph graph(std::int64_t batch) const;
   ProgramPtr program(std::int64_t batch) const;
 };

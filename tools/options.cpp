@@ -6,6 +6,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "io/target_file.h"
 #include "tools/commands.h"
 #include "train/step_graph.h"
 
@@ -154,6 +155,15 @@ void ProgramArguments::add_to(CLI::App& app) {
   app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
 }
 
+void ProgramArguments::add_target_to(CLI::App& app) {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : described_targets()) names.push_back(name);
+  app.add_option(
+         "--target", described,
+         cat("Plan for a GPU that need not be here: ", join(names), " or a JSON file that describes one"))
+      ->excludes(app.get_option("--device"));
+}
+
 Graph ProgramArguments::graph(std::int64_t batch) const {
   const ModelOptions o = model.options();
   const auto net = make_model(model.model, o);
@@ -165,7 +175,7 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {
   CompileOptions options;
-  options.target = device.target();
+  options.target = described.empty() ? device.target() : read_target(described);
   options.skip_passes = {skip_passes.begin(), skip_passes.end()};
   options.dump_passes = dump_passes;
   return compile(graph(batch), options);

@@ -19,6 +19,9 @@ struct Target {
   bool deterministic = true;
   // f32 products and convolutions may round their operands to TF32 (10 bits of mantissa) for tensor cores.
   bool allow_tf32 = false;
+  // A GPU that was written down, not found (io/target_file.h): programs are compiled for it and say what they
+  // need, a session refuses it. cuDNN's JSON of device properties; empty: a device of this machine.
+  std::string described{};
 
   // threads = 0: one per core this process may use.
   static Target cpu(int threads = 0);
