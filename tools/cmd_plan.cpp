@@ -185,7 +185,7 @@ Action add_plan(CLI::App& app) {
       ->check(between(0, std::numeric_limits<int>::max()));
   app.add_option("--svg", a->svg, "Draw the plan (offset against step) into this file");
   app.add_flag("--explain", a->explain, "For each node which kernels there were, which was taken, and why");
-  a->add_target_to(app);
+  a->device.add_described_to(app);
   app.add_option("--fit", a->fit, "Find the largest batch that needs at most this much, e.g. 2GiB");
   app.footer(
       "Example:\n  ingot plan resnet18 --batch-size 16 --svg plan.svg\n  ingot plan resnet50 --mode train "

@@ -25,8 +25,11 @@ Action add_info(CLI::App& app);
 // Options that several verbs share.
 struct DeviceOptions {
   std::string device = "cpu";
+  std::string described;  // a GPU that is not here; empty: `device`
   int threads = 0;
+  bool allow_tf32 = false, allow_nondeterministic = false;
   void add_to(CLI::App& app);
+  void add_described_to(CLI::App& app);  // --target, for verbs that run nothing
   Target target() const;
 };
 
@@ -52,10 +55,8 @@ struct ProgramArguments {
   DeviceOptions device;
   std::int64_t batch_size = 0;
   std::string mode = "train", dtype = "f32", dump_passes, optimizer = "sgd";
-  std::string described;  // a GPU that is not here; empty: `device`
   std::vector<std::string> skip_passes;
   void add_to(CLI::App& app);
-  void add_target_to(CLI::App& app);  // --target, for verbs that run nothing
   Graph graph(std::int64_t batch) const;
   ProgramPtr program(std::int64_t batch) const;
 };

@@ -106,11 +106,30 @@ void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--threads", threads, "Threads; 0 uses every core this process may use")
       ->capture_default_str()
       ->check(between(0, std::numeric_limits<int>::max()));  // Target::cpu knows how many are sensible
+  app.add_flag("--allow-tf32", allow_tf32,
+               "On a GPU, f32 products and convolutions may round operands to TF32 (10 bits of mantissa)");
+  app.add_flag(
+      "--allow-nondeterministic", allow_nondeterministic,
+      "On a GPU, libraries may use algorithms whose results differ in the last bits from run to run");
+}
+
+void DeviceOptions::add_described_to(CLI::App& app) {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : described_targets()) names.push_back(name);
+  app.add_option(
+         "--target", described,
+         cat("Plan for a GPU that need not be here: ", join(names), " or a JSON file that describes one"))
+      ->excludes(app.get_option("--device"));
 }
 
 Target DeviceOptions::target() const {
   const int number = device_number(device);
-  return number < 0 ? Target::cpu(threads) : Target::cuda(number);
+  Target t = !described.empty() ? read_target(described)
+             : number < 0       ? Target::cpu(threads)
+                                : Target::cuda(number);
+  t.allow_tf32 = allow_tf32;
+  t.deterministic = !allow_nondeterministic;
+  return t;
 }
 
 void ModelArguments::add_to(CLI::App& app) {
@@ -155,15 +174,6 @@ void ProgramArguments::add_to(CLI::App& app) {
   app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
 }
 
-void ProgramArguments::add_target_to(CLI::App& app) {
-  std::vector<std::string> names;
-  for (const auto& [name, text] : described_targets()) names.push_back(name);
-  app.add_option(
-         "--target", described,
-         cat("Plan for a GPU that need not be here: ", join(names), " or a JSON file that describes one"))
-      ->excludes(app.get_option("--device"));
-}
-
 Graph ProgramArguments::graph(std::int64_t batch) const {
   const ModelOptions o = model.options();
   const auto net = make_model(model.model, o);
@@ -175,7 +185,7 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {
   CompileOptions options;
-  options.target = described.empty() ? device.target() : read_target(described);
+  options.target = device.target();
   options.skip_passes = {skip_passes.begin(), skip_passes.end()};
   options.dump_passes = dump_passes;
   return compile(graph(batch), options);
