@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,13 @@
 #include "core/runtime/target.h"
 
 namespace ingot {
+
+// What a backend keeps on the disk between processes: compiled kernels, measured choices.
+struct CacheEntry {
+  std::string title;  // "choice: conv2d ...", "kernel: ew_add, sm_90"
+  std::string file;
+  std::uint64_t bytes = 0;
+};
 
 // One of the ways to run a node, for explanations.
 struct Candidate {
@@ -68,6 +76,12 @@ class Backend {
     static_cast<void>(graph), static_cast<void>(node), static_cast<void>(target);
     return {};
   }
+
+  // What is kept on the disk, latest used first, and where; clear_cache() removes it and says how many files
+  // went.
+  virtual std::vector<CacheEntry> cache_entries() const { return {}; }
+  virtual std::string cache_folder() const { return ""; }
+  virtual std::size_t clear_cache() const { return 0; }
 
   // Device memory, 64-byte aligned; freed when the last handle goes. Throws OutOfMemoryError that names
   // the bytes, DeviceError for anything else.

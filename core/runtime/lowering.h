@@ -35,6 +35,7 @@ struct Problem {
   const Node& node;
   const Target& target;
   std::string* why = nullptr;  // where a candidate that declines leaves its reason
+  int alternative = 0;         // which of the candidate's own, below Lowering::alternatives
 
   const TensorType& in(int i) const { return graph.type(node.inputs.at(static_cast<std::size_t>(i))); }
   const TensorType& out(int i = 0) const { return graph.type(node.outputs.at(static_cast<std::size_t>(i))); }
@@ -62,7 +63,8 @@ using LayoutFn = Backend::Layouts (*)(const Problem&, const std::vector<bool>& s
 struct Lowering {
   LowerFn lower = nullptr;
   LayoutFn layouts = nullptr;  // null: row-major in and out
-  const char* name = "own";    // whose kernels: "own", "cudnn", "cublaslt", for explanations
+  const char* name = "own";    // whose kernels: "own", or a library: "cudnn", "cublaslt"
+  int alternatives = 1;        // how many ways this candidate may have, best first by its own heuristics
 };
 
 class LoweringTable {
@@ -78,7 +80,11 @@ class LoweringTable {
 };
 
 // The step of the first candidate that accepts the problem; null when all decline or there is none.
+// Libraries are left out where the target says so (Autotune::Off).
 std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p);
+// The steps of all that accept, each candidate's alternatives after one another, in the order of
+// first_step().
+std::vector<std::unique_ptr<Step>> all_steps(const LoweringTable& table, const Problem& p);
 // Every candidate of the node, in order: the first that accepts is the one taken.
 std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p);
 // What the first candidate wants that would accept the node in those layouts; nothing when none would, and

@@ -202,8 +202,8 @@ std::shared_ptr<const fe::DeviceProperties> properties_of(const Target& target) 
   if (entry != nullptr) return entry;
   auto made = std::make_shared<fe::DeviceProperties>();
   auto status = target.described.empty()
-                          ? made->set_device_id(target.device).build()
-                          : made->deserialize({target.described.begin(), target.described.end()});
+                    ? made->set_device_id(target.device).build()
+                    : made->deserialize({target.described.begin(), target.described.end()});
   if (status.is_bad())
     throw DeviceError(cat("cuDNN refuses the description of ", target.name, ": ", status.get_message()));
   return entry = made;

@@ -69,11 +69,13 @@ std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
 }  // namespace
 
 void add_conv(LoweringTable& table) {
-  table.add("conv2d", {.lower = cudnn_conv2d, .layouts = channels_last_layouts, .name = "cudnn"});
-  table.add("conv2d_grad_input",
-            {.lower = cudnn_conv2d_grad_input, .layouts = channels_last_layouts, .name = "cudnn"});
-  table.add("conv2d_grad_weight",
-            {.lower = cudnn_conv2d_grad_weight, .layouts = channels_last_layouts, .name = "cudnn"});
+  const auto cudnn = [&](const char* op, LowerFn lower) {
+    table.add(
+        op, {.lower = lower, .layouts = channels_last_layouts, .name = "cudnn", .alternatives = kCudnnPlans});
+  };
+  cudnn("conv2d", cudnn_conv2d);
+  cudnn("conv2d_grad_input", cudnn_conv2d_grad_input);
+  cudnn("conv2d_grad_weight", cudnn_conv2d_grad_weight);
   table.add("conv2d", {.lower = lower_conv2d, .layouts = channels_last_layouts});
   table.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = channels_last_layouts});
   table.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = channels_last_layouts});

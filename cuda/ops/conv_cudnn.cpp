@@ -62,9 +62,17 @@ std::unique_ptr<Step> planned(const Problem& p, const A& a, ConvDirection direct
   q.groups = a.groups;
   q.allow_tf32 = p.target.allow_tf32;
   q.deterministic = p.target.deterministic;
-  CudnnPlans found = cudnn_plans(q, p.target);
+  // Most nodes take the first plan; only for others are more of them built.
+  const bool limited = p.target.workspace_limit != Target().workspace_limit;
+  const CudnnPlans found = cudnn_plans(q, p.target, p.alternative > 0 || limited ? kCudnnPlans : 1);
   if (found.plans.empty()) return p.decline(found.why);
-  return std::make_unique<CudnnStep>(std::move(found.plans[0]));
+  int skip = p.alternative;
+  for (const auto& plan : found.plans)
+    if (plan->workspace_bytes <= p.target.workspace_limit && skip-- == 0)
+      return std::make_unique<CudnnStep>(plan);
+  return p.decline("none of cuDNN's first ", found.plans.size(), " plans wants at most ",
+                   p.target.workspace_limit, " bytes of workspace; the first, ", found.plans[0]->name,
+                   ", wants ", found.plans[0]->workspace_bytes);
 }
 
 constexpr const char* kLayouts = "cuDNN is used for channels-last f32, f16 and bf16";
