@@ -62,6 +62,7 @@ __device__ inline typename F::State warp_join(const F& f, typename F::State stat
   return state;
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class F, int V>
 __global__ void warp_rows_kernel(F f, const typename F::Element* x, typename F::Result* y, long long rows,
                                  long long length) {
@@ -77,6 +78,7 @@ __global__ void warp_rows_kernel(F f, const typename F::Element* x, typename F::
 
 // Block part + parts * row: elements [part * share, (part + 1) * share) of the row. `states` is null where
 // there is one part.
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class F, int V>
 __global__ void block_rows_kernel(F f, const typename F::Element* x, typename F::Result* y,
                                   typename F::State* states, long long length, long long share,
@@ -100,6 +102,8 @@ __global__ void block_rows_kernel(F f, const typename F::Element* x, typename F:
 }
 
 // Block (b, part, o): columns 32 b.. of outer index `o_base` + o.
+// Bound by: bandwidth, narrow: a lane has a column, so that few columns still fill a block; a warp reads 32
+//   neighbours in a row.
 template <class F>
 __global__ void columns_kernel(F f, const typename F::Element* x, typename F::Result* y,
                                typename F::State* states, long long length, long long inner, long long share,
@@ -127,6 +131,7 @@ __global__ void columns_kernel(F f, const typename F::Element* x, typename F::Re
 }
 
 // Thread (o, i): states [outer, parts, inner].
+// Bound by: latency: a result has a few states to join.
 template <class F>
 __global__ void join_kernel(F f, const typename F::State* states, typename F::Result* y, long long results,
                             long long inner, unsigned parts) {
@@ -168,18 +173,18 @@ void launch_columns(F f, const typename F::Element* x, typename F::Result* y, ty
   }
 }
 
-// `kVector`: rows may be read 16 bytes at a time, where shape and pointer allow it.
-template <bool kVector, class F>
+// Rows are read 16 bytes at a time where shape and pointer allow it.
+template <class F>
 void launch_fold(F f, const void* x, void* y, const ReduceShape& s, void* workspace, const Stream& stream) {
   using Element = typename F::Element;
   const auto* const from = static_cast<const Element*>(x);
   auto* const to = static_cast<typename F::Result*>(y);
   const std::int64_t parts = reduce_parts(s);
   auto* const states = parts == 1 ? nullptr : static_cast<typename F::State*>(workspace);
-  constexpr int kSize = kVector ? Vec16<Element>::kSize : 1;
+  constexpr int kSize = Vec16<Element>::kSize;
   if (s.inner != 1)
     launch_columns(f, from, to, states, s, parts, stream);
-  else if (kVector && s.length % kSize == 0 && address_of(x) % 16 == 0)
+  else if (s.length % kSize == 0 && address_of(x) % 16 == 0)
     launch_rows<F, kSize>(f, from, to, states, s, parts, stream);
   else
     launch_rows<F, 1>(f, from, to, states, s, parts, stream);

@@ -9,6 +9,11 @@
 //   the
 //            groups are added through shared memory in order
 // Few rows and a long sum are cut into slices of k with a second pass (tile_finish.h).
+//
+// Occupancy: skinny_dot_kernel from 16%: two rows times eight sums, whose loop nvcc unrolls on sm_120 so
+//   far that many loads are in flight.
+// Occupancy: skinny_axpy_kernel from 25%: eight sums for each of eight rows of 16-bit types; at 64
+//   registers it spills.
 #include "cuda/base/launch.h"
 #include "cuda/kernels/matmul_paths.h"
 #include "cuda/kernels/tile_finish.h"
@@ -49,6 +54,7 @@ __device__ inline void store(float sum, long long r, int s, const Skinny<T>& x, 
   tile::store_either<1>(v, 1, row, column, out);
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int S, int V>
 __global__ void __launch_bounds__(kDotThreads) skinny_dot_kernel(Skinny<T> x, Output<T> out, Schedule s) {
   const unsigned z = s.first_batch + blockIdx.z;
@@ -97,6 +103,7 @@ __global__ void __launch_bounds__(kDotThreads) skinny_dot_kernel(Skinny<T> x, Ou
       }
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int S, int V>
 __global__ void __launch_bounds__(kAxpyThreads) skinny_axpy_kernel(Skinny<T> x, Output<T> out, Schedule s) {
   constexpr int kColumns = kAxpyLanes * V;
