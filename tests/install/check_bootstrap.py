@@ -19,8 +19,8 @@ def listing(folder):
     return sorted((str(p), p.stat().st_mtime_ns) for p in folder.rglob("*")) if folder.exists() else []
 
 
-def check_disassembler(source, scratch, environment):
-    """In a copy of the tree without build/deps/nvdisasm, on a machine whose toolkit is CUDA_HOME alone."""
+def check_toolkit_wheels(source, scratch, environment):
+    """In a copy of the tree without the wheels that go with a CUDA toolkit, on a machine whose toolkit is CUDA_HOME alone."""
     tree = scratch / "tree"
     shutil.copytree(source / "tools", tree / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(source / "cmake" / "probe", tree / "cmake" / "probe")
@@ -35,7 +35,7 @@ def check_disassembler(source, scratch, environment):
     script.write_text(script.read_text().replace(usual, str(scratch / "no-toolkit")))
     path = os.pathsep.join(folder for folder in environment["PATH"].split(os.pathsep)
                            if not any((pathlib.Path(folder) / name).exists() for name in ("nvcc", "nvdisasm")))
-    for programs, wanted in (((), False), (("nvcc",), True), (("nvcc", "nvdisasm"), False)):
+    for programs, wanted in (((), ""), (("nvcc",), "cudnn_frontend nvdisasm"), (("nvcc", "nvdisasm"), "cudnn_frontend")):
         home = scratch / f"toolkit-{len(programs)}"
         (home / "bin").mkdir(parents=True)
         for name in programs:
@@ -43,9 +43,10 @@ def check_disassembler(source, scratch, environment):
             (home / "bin" / name).chmod(0o755)
         result = subprocess.run([script, "--check"], stdin=subprocess.DEVNULL, text=True, capture_output=True,
                                 env={**environment, "PATH": path, "CUDA_HOME": str(home), "CUDA_PATH": ""})
-        if ("nvdisasm" in result.stdout) != wanted or (result.returncode == 1) != wanted:
-            sys.exit(f"a machine whose toolkit has {', '.join(programs) or 'nothing'}: nvdisasm should "
-                     f"{'' if wanted else 'not '}be missing\n{result.returncode} {result.stdout}{result.stderr}")
+        said = f"bootstrap: missing: {wanted}\n" if wanted else ""
+        if result.stdout != said or result.returncode != (1 if wanted else 0):
+            sys.exit(f"a machine whose toolkit has {', '.join(programs) or 'nothing'}: expected {said!r}, got "
+                     f"{result.returncode} {result.stdout!r} {result.stderr}")
 
 
 def main():
@@ -77,7 +78,7 @@ def main():
         if listing(deps) != before:
             sys.exit(f"bootstrap changed {deps}")
 
-        check_disassembler(args.source, scratch, environment)
+        check_toolkit_wheels(args.source, scratch, environment)
         if mark.exists():
             sys.exit(f"bootstrap --check called: {mark.read_text()}")
 
