@@ -18,6 +18,7 @@ int main(int argc, char** argv) try {
   const ingot::PtxExecutor executor(sm);
   ingot::sim::execute_by(executor);
   ingot::sim_runs_ptx() = true;
+  ingot::runs_cuda_functions() = true;
   const int status = RUN_ALL_TESTS();
   std::printf("%zu launches for sm_%d executed as PTX\n", executor.launches(), sm);
   return executor.launches() > 0 ? status : 1;
