@@ -7,15 +7,15 @@
 
 A preset that does not configure or build counts as one failure, and the next one is still tried. Tests that a machine
 cannot run (they need a GPU, say) are skipped and named above the last line. The exit status is 1 when anything failed
-or when nothing ran.
+or when nothing ran. What each test did stays in the build folder, in junit.xml and test_results, for tools/verified.py.
 """
 
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree
 
@@ -62,20 +62,23 @@ def test_preset(preset, label, jobs):
         return [], [f"{preset}: configure"], []
     if not run(["cmake", "--build", "--preset", preset, "--parallel", str(jobs)]):
         return [], [f"{preset}: build"], []
-    with tempfile.TemporaryDirectory() as scratch:
-        junit = pathlib.Path(scratch) / "junit.xml"
-        command = ["ctest", "--test-dir", f"build/{folder}", "--output-on-failure", "--parallel", str(jobs),
-                   "--output-junit", str(junit)]
-        label = label or ("fast" if preset in SANITIZERS else None)
-        if label:
-            command += ["-L", f"^{label}$"]
-        # Address-space randomisation of newer kernels is wider than the shadow memory of GCC 12's thread sanitizer.
-        if preset == "tsan" and run(["setarch", "-R", "true"], stderr=subprocess.DEVNULL):
-            command = ["setarch", "-R"] + command
-        run(command, env={**os.environ, "OMP_WAIT_POLICY": "passive", **settings})
-        if not junit.exists():
-            return [], [f"{preset}: ctest"], []
-        return tuple([f"{preset}: {name}" for name in names] for names in read_junit(junit))
+    # Nothing of an earlier run may stand for this one.
+    junit = ROOT / "build" / folder / "junit.xml"
+    junit.unlink(missing_ok=True)
+    shutil.rmtree(junit.with_name("test_results"), ignore_errors=True)
+    junit.with_name("test_results").mkdir()
+    command = ["ctest", "--test-dir", f"build/{folder}", "--output-on-failure", "--parallel", str(jobs),
+               "--output-junit", str(junit)]
+    label = label or ("fast" if preset in SANITIZERS else None)
+    if label:
+        command += ["-L", f"^{label}$"]
+    # Address-space randomisation of newer kernels is wider than the shadow memory of GCC 12's thread sanitizer.
+    if preset == "tsan" and run(["setarch", "-R", "true"], stderr=subprocess.DEVNULL):
+        command = ["setarch", "-R"] + command
+    run(command, env={**os.environ, "OMP_WAIT_POLICY": "passive", **settings})
+    if not junit.exists():
+        return [], [f"{preset}: ctest"], []
+    return tuple([f"{preset}: {name}" for name in names] for names in read_junit(junit))
 
 
 def main():

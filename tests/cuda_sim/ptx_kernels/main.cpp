@@ -12,6 +12,7 @@
 
 int main(int argc, char** argv) try {
   testing::InitGoogleTest(&argc, argv);
+  if (testing::GTEST_FLAG(list_tests)) return RUN_ALL_TESTS();  // needs no PTX
   int sm = 90;
   for (int i = 1; i < argc; ++i)
     if (const std::string arg = argv[i]; arg.starts_with("--sm=")) sm = std::atoi(arg.c_str() + 5);
