@@ -7,10 +7,13 @@
 
 A preset that does not configure or build counts as one failure, and the next one is still tried. Tests that a machine
 cannot run (they need a GPU, say) are skipped and named above the last line. The exit status is 1 when anything failed
-or when nothing ran. What each test did stays in the build folder, in junit.xml and test_results, for tools/verified.py.
+or when nothing ran. What each test did stays in the build folder, in tested.json, junit.xml and
+test_results, for tools/verified.py.
 """
 
 import argparse
+import datetime
+import json
 import os
 import pathlib
 import shutil
@@ -33,6 +36,19 @@ PRESETS = {
                       "TSAN_OPTIONS": f"suppressions={ROOT}/tests/support/tsan.supp:halt_on_error=1"}),
 }
 SANITIZERS = ("asan", "tsan")
+
+
+def provenance(root):
+    """Commit and date of a record made now; the commit is empty where there is no git or no repository."""
+    def git(*arguments):
+        try:
+            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        except OSError:
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return {"commit": git("rev-parse", "--short=10", "HEAD"),
+            "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def run(command, **options):
@@ -58,6 +74,7 @@ def read_junit(path):
 
 def test_preset(preset, label, jobs):
     folder, settings = PRESETS[preset]
+    tested = provenance(ROOT)
     if not run(["cmake", "--preset", preset]):
         return [], [f"{preset}: configure"], []
     if not run(["cmake", "--build", "--preset", preset, "--parallel", str(jobs)]):
@@ -75,6 +92,7 @@ def test_preset(preset, label, jobs):
     # Address-space randomisation of newer kernels is wider than the shadow memory of GCC 12's thread sanitizer.
     if preset == "tsan" and run(["setarch", "-R", "true"], stderr=subprocess.DEVNULL):
         command = ["setarch", "-R"] + command
+    junit.with_name("tested.json").write_text(json.dumps(tested) + "\n")
     run(command, env={**os.environ, "OMP_WAIT_POLICY": "passive", **settings})
     if not junit.exists():
         return [], [f"{preset}: ctest"], []

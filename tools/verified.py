@@ -19,7 +19,6 @@ In the table, `evidence` lists tests by level, as tools/test_results.py reads th
 """
 
 import argparse
-import datetime
 import fnmatch
 import json
 import pathlib
@@ -129,16 +128,6 @@ def save_records(records, path):
     path.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
 
 
-def provenance():
-    """Commit and date of a record made now."""
-    def git(*arguments):
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-    return {"commit": git("rev-parse", "--short=10", "HEAD"),
-            "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
-            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-
 def toolchain(build):
     """Compilers of a build folder, as its cache names them."""
     found = {}
@@ -157,7 +146,8 @@ def record(groups, build):
     results = test_results.read_results(build / "junit.xml", build / "test_results")
     evidence = {e for f in features_of(groups) for level, tests in f["evidence"].items() if level != GPU for e in tests}
     tallies = {e: test_results.tally(e, results) for e in sorted(evidence)}
-    return {**provenance(), "machine": platform.machine(), "versions": toolchain(build),
+    tested = json.loads((build / "tested.json").read_text())
+    return {**tested, "machine": platform.machine(), "versions": toolchain(build),
             "evidence": {e: counts for e, counts in tallies.items() if counts}}
 
 
