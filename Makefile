@@ -8,7 +8,7 @@ JOBS   ?= $(shell nproc)
 
 build = cmake --preset $(1) && cmake --build --preset $(1) --parallel $(JOBS)
 
-.PHONY: help train build test test-release test-asan test-tsan bench bench-ops format lint clean bootstrap
+.PHONY: help train build test test-release test-asan test-tsan verified gpu-check bench bench-ops format lint clean bootstrap
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -29,6 +29,13 @@ test-asan: bootstrap ## the fast tests under the address and undefined-behaviour
 
 test-tsan: bootstrap ## the fast tests under the thread sanitizer
 	python3 tools/run_tests.py --jobs $(JOBS) tsan
+
+verified: ## docs/verified.md from the last `make test-release`; commit first, so that the record names the commit
+	python3 tools/verified.py --record build/release
+	python3 tools/verified.py --write
+
+gpu-check: ## on a machine with a GPU: tests, sanitizer, benchmarks; ARGS=--dry-run shows what it would do
+	tools/gpu_check.sh $(ARGS)
 
 bench: build ## Ingot and PyTorch side by side on the CPU
 	python3 benchmarks/compare.py --cpu $(ARGS)

@@ -3,6 +3,7 @@
 
     python3 benchmarks/compare.py --cpu                      # measure: about half an hour
     python3 benchmarks/compare.py --cpu --quick --models lenet5 --modes train
+    python3 benchmarks/compare.py --gpu                      # the same on the first GPU
     python3 benchmarks/compare.py --readme                   # README's table from the newest file of results
 
 PyTorch comes from PyPI and lives in build/venv-torch, made on first use; --python names another interpreter that has
@@ -15,6 +16,9 @@ momentum. Images a second are those of the median step after a warm-up. Memory i
 process. The share of peak is the operations of convolutions and matrix products (counted by PyTorch, once, for both
 sides) over the multiply-add rate that fma_peak measures in each round. That the two sides compute the same thing is
 not shown here but by the tests: twenty training steps match PyTorch's losses to 1e-4 (tests/golden).
+
+On a GPU the figures are f32 without TF32 on both sides, cuDNN chooses by measuring, a step ends when the GPU has finished
+it, and memory is what each side holds on the GPU; there is no share of peak. `--variants` without names measures Ingot alone.
 
 A run is one JSON file in benchmarks/results with commit, date, machine, versions and every repeat. Runs with --quick
 go to build/benchmarks and never into the README.
@@ -40,8 +44,12 @@ BATCH_SIZES = {"resnet20": 128, "resnet18": 16, "resnet50": 8, "lenet5": 64}
 TITLES = {"resnet20": "ResNet-20", "resnet18": "ResNet-18", "resnet50": "ResNet-50", "lenet5": "LeNet-5"}
 VARIANTS = {"train": ["nchw", "channels_last", "compile"],
             "infer": ["nchw", "channels_last", "compile", "compile_frozen"]}
+GPU_BATCH_SIZES = {"resnet20": 128, "resnet18": 128, "resnet50": 128, "lenet5": 64}
+GPU_VARIANTS = ["nchw", "channels_last", "graph", "compile", "compile_max"]
 VARIANT_TITLES = {"nchw": "eager", "channels_last": "channels-last", "compile": "compiled",
                   "compile_frozen": "compiled, frozen"}
+GPU_TITLES = {"nchw": "eager", "channels_last": "channels-last", "graph": "CUDA graph", "compile": "compiled",
+              "compile_max": "compiled, max-autotune"}
 # Variables that change how fast either side is; a measurement runs without them.
 TUNING = ("OMP_", "GOMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "MALLOC_", "LD_PRELOAD", "TORCH", "PYTORCH_", "ATEN_")
 MARK_BEGIN, MARK_END = "<!-- compare.py --cpu: begin -->", "<!-- compare.py --cpu: end -->"
@@ -93,11 +101,16 @@ def parse_json(text, command):
     raise Failure(f"'{' '.join(map(str, command))}' printed no JSON object but {text.strip()[-200:]!r}")
 
 
-def clean_environment(threads):
+def titles(result):
+    return GPU_TITLES if result["kind"] == "gpu" else VARIANT_TITLES
+
+
+def clean_environment(threads, gpu=False):
     env = {k: v for k, v in os.environ.items() if not k.startswith(TUNING)}
     env["OMP_NUM_THREADS"] = str(threads)
     env["TORCHINDUCTOR_CACHE_DIR"] = str(ROOT / "build" / "torchinductor")
-    env["CUDA_VISIBLE_DEVICES"] = ""
+    if not gpu:
+        env["CUDA_VISIBLE_DEVICES"] = ""
     return env
 
 
@@ -155,33 +168,55 @@ def machine(threads, cpus):
 
 # ---------------------------------------------------------------- measuring
 
+def gpu_facts():
+    """Name, driver and clocks of the first GPU, as the driver says them; nothing is set."""
+    names = ["name", "driver_version", "memory.total", "clocks.sm", "clocks.mem", "power.limit"]
+    try:
+        done = subprocess.run(["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader"], capture_output=True,
+                              text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise Failure(f"nvidia-smi could not be asked for a GPU ({e}); --gpu needs one, --cpu does not") from e
+    if done.returncode != 0 or not done.stdout.strip():
+        raise Failure(f"nvidia-smi names no GPU ({(done.stderr or done.stdout).strip()}); --gpu needs one, --cpu does not")
+    return dict(zip(names, (v.strip() for v in done.stdout.splitlines()[0].split(","))))
+
+
 def measure(args):
-    for program in (args.ingot, args.fma_peak):
+    for program in (args.ingot,) if args.gpu else (args.ingot, args.fma_peak):
         if not program.exists():
             raise Failure(f"{program} is not there; build it: cmake --preset release && cmake --build --preset release")
-    python = peer_python(args.python)
-    env = clean_environment(args.threads)
+    gpu = gpu_facts() if args.gpu else None
+    python = peer_python(args.python) if args.variants or args.cpu else None
+    env = clean_environment(args.threads, args.gpu)
     cpus = pin(args.threads)
     now = datetime.datetime.now(datetime.timezone.utc)
     commit = git("rev-parse", "--short=10", "HEAD")
-    result = {"kind": "cpu", "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "commit": commit,
+    result = {"kind": "gpu" if args.gpu else "cpu", "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "commit": commit,
               "modified": bool(git("status", "--porcelain", "--untracked-files=no")), "quick": args.quick,
               "dtype": "f32", "machine": machine(args.threads, cpus), "versions": {"python": platform.python_version()},
               "fma_peak": [], "workloads": []}
+    if gpu:
+        result["gpu"] = gpu
     load = result["machine"]["load_before"]
     if load > 0.5:
         print(f"The machine is busy (load {load:.1f}): these figures will not be good ones.", file=sys.stderr)
-    counts, _ = run([python, PEER, *args.models, "--flops"], env, args.timeout)
+    counts = run([python, PEER, *args.models, "--flops"], env, args.timeout)[0] if python else {}
+    batch_sizes = GPU_BATCH_SIZES if args.gpu else BATCH_SIZES
     for model in args.models:
         for mode in args.modes:
+            variants = [v for v in (GPU_VARIANTS if args.gpu else VARIANTS[mode]) if v in args.variants]
             result["workloads"].append({
-                "model": model, "mode": mode, "batch_size": BATCH_SIZES[model], "flops_per_image": counts[model][mode],
-                "ingot": [], "pytorch": {v: [] for v in VARIANTS[mode] if v in args.variants}, "unavailable": {}})
+                "model": model, "mode": mode, "batch_size": batch_sizes[model],
+                "flops_per_image": counts.get(model, {}).get(mode), "ingot": [], "pytorch": {v: [] for v in variants},
+                "unavailable": {}})
     result["versions"]["ingot"] = ingot_version(args, env)
     for number in range(args.repeats):
-        peak, _ = run([args.fma_peak, "--threads", args.threads, "--seconds", 1], env, args.timeout)
-        result["fma_peak"].append(peak)
-        print(f"Round {number + 1} of {args.repeats}: {peak['gflops']:.0f} GFLOP/s peak ({peak['isa']})", flush=True)
+        if args.gpu:
+            print(f"Round {number + 1} of {args.repeats} on {gpu['name']}", flush=True)
+        else:
+            peak, _ = run([args.fma_peak, "--threads", args.threads, "--seconds", 1], env, args.timeout)
+            result["fma_peak"].append(peak)
+            print(f"Round {number + 1} of {args.repeats}: {peak['gflops']:.0f} GFLOP/s peak ({peak['isa']})", flush=True)
         for work in result["workloads"]:
             one_round(args, python, env, work, result["versions"])
     return result
@@ -196,8 +231,12 @@ def ingot_version(args, env):
 
 def one_round(args, python, env, work, versions):
     common = [work["model"], "--batch-size", work["batch_size"], "--mode", work["mode"], "--threads", args.threads]
+    if args.gpu:
+        common += ["--device", "cuda"]
     value, peak = run([args.ingot, "bench", *common, "--dtype", "f32", "--json"], env, args.timeout)
     check_same_work(work, value)
+    if args.gpu:  # the memory of the GPU: what the plan allocates is all there is
+        peak = value["planned_bytes"]
     # What the program announces is kept; what is compared is what the system counted.
     work["ingot"].append({**value, "announced_peak_bytes": value.get("peak_bytes"), "peak_bytes": peak})
     line = [f"  {TITLES[work['model']]:9} {work['mode']:5} Ingot {value['images_per_second']:9.1f}"]
@@ -210,17 +249,20 @@ def one_round(args, python, env, work, versions):
             if not variant.startswith("compile"):
                 raise
             work["unavailable"][variant] = str(e)  # torch.compile needs a compiler
-            print(f"  without PyTorch {VARIANT_TITLES[variant]}: {e}", file=sys.stderr)
+            print(f"  without PyTorch {variant}: {e}", file=sys.stderr)
             continue
-        for key in ("torch", "onednn", "capability"):
-            versions[f"pytorch_{key}" if key != "torch" else key] = value.pop(key)
+        for key in ("torch", "onednn", "capability", "cudnn", "cuda"):
+            if key in value:
+                versions[f"pytorch_{key}" if key != "torch" else key] = value.pop(key)
         repeats.append(value)
-        line.append(f"{VARIANT_TITLES[variant]} {value['images_per_second']:.1f}")
+        line.append(f"{(GPU_TITLES if args.gpu else VARIANT_TITLES)[variant]} {value['images_per_second']:.1f}")
     print(", ".join(line) + " images/s", flush=True)
 
 
 def check_same_work(work, value):
     """A model of another input size or number of classes would make every ratio worthless."""
+    if work["flops_per_image"] is None:  # nothing to compare with
+        return
     ratio = value["model_flops"] / (work["flops_per_image"] * work["batch_size"])
     if not 0.9 < ratio < 1.15:  # Ingot counts elementwise work too
         raise Failure(f"Ingot's {work['model']} ({work['mode']}) does {ratio:.2f} times the operations of PyTorch's: the "
@@ -247,14 +289,16 @@ def summary(work, peak_gflops):
     """Ratios above 1 mean Ingot is faster; memory is Ingot's share of PyTorch's leanest variant."""
     peers = {v: r for v, r in work["pytorch"].items() if r}
     ingot = median_of(work["ingot"])
-    out = {"ingot": ingot, "ingot_share": ingot * work["flops_per_image"] / (peak_gflops * 1e9),
-           "ingot_bytes": median_of(work["ingot"], "peak_bytes")}
+    out = {"ingot": ingot, "ingot_bytes": median_of(work["ingot"], "peak_bytes")}
+    if peak_gflops:
+        out["ingot_share"] = ingot * work["flops_per_image"] / (peak_gflops * 1e9)
     if peers:
         best = max(peers, key=lambda v: median_of(peers[v]))
         lean = min(peers, key=lambda v: median_of(peers[v], "peak_bytes"))
         speed = median_of(peers[best])
+        if peak_gflops:
+            out["share"] = speed * work["flops_per_image"] / (peak_gflops * 1e9)
         out.update(best=best, speed=speed, ratio=ingot / speed, lean=lean,
-                   share=speed * work["flops_per_image"] / (peak_gflops * 1e9),
                    bytes=median_of(peers[lean], "peak_bytes"),
                    bytes_ratio=out["ingot_bytes"] / median_of(peers[lean], "peak_bytes"))
     return out
@@ -262,25 +306,32 @@ def summary(work, peak_gflops):
 
 def table(result):
     """The run as Markdown."""
-    peak = statistics.median(p["gflops"] for p in result["fma_peak"])
+    peak = statistics.median(p["gflops"] for p in result["fma_peak"]) if result["fma_peak"] else None
     versions, box = result["versions"], result["machine"]
-    columns = ["images a second", "Ingot", *(f"PyTorch {VARIANT_TITLES[v]}" for v in VARIANT_TITLES), "Ingot / best",
-               "share of peak", "peak memory", "Ingot / least"]
+    columns = ["images a second", "Ingot", *(f"PyTorch {title}" for title in titles(result).values()), "Ingot / best",
+               *(["share of peak"] if peak else []), "peak memory", "Ingot / least"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for work in result["workloads"]:
         s = summary(work, peak)
         mode = {"train": "training", "infer": "inference"}[work["mode"]]
         row = [f"{TITLES[work['model']]} {mode}, batch {work['batch_size']}", f"**{span(work['ingot'])}**"]
-        for variant in VARIANT_TITLES:
+        for variant in titles(result):
             repeats = work["pytorch"].get(variant)
             row.append(span(repeats) if repeats else "")
         if "best" in s:
-            row += [f"**{s['ratio']:.2f}x**", f"{s['ingot_share']:.0%} against {s['share']:.0%}",
+            row += [f"**{s['ratio']:.2f}x**", *([f"{s['ingot_share']:.0%} against {s['share']:.0%}"] if peak else []),
                     f"{s['ingot_bytes'] / 1e6:,.0f} MB against {s['bytes'] / 1e6:,.0f} MB", f"{s['bytes_ratio']:.2f}x"]
         else:
-            row += ["", f"{s['ingot_share']:.0%}", f"{s['ingot_bytes'] / 1e6:,.0f} MB", ""]
+            row += ["", *([f"{s['ingot_share']:.0%}"] if peak else []), f"{s['ingot_bytes'] / 1e6:,.0f} MB", ""]
         lines.append("| " + " | ".join(row) + " |")
     where = f"commit {result['commit']}" + (" with changes" if result["modified"] else "")
+    if result["kind"] == "gpu":
+        rounds = max(len(w["ingot"]) for w in result["workloads"])
+        lines += ["", f"{result['gpu']['name']}, driver {result['gpu']['driver_version']}, f32 without TF32. PyTorch "
+                  f"{versions.get('torch', 'not measured')} with cuDNN {versions.get('pytorch_cudnn', '?')}. Median (range) of "
+                  f"{rounds} interleaved rounds, each measurement a fresh process; memory is what each side holds on the GPU. "
+                  f"{result['date'][:10]}, {where}."]
+        return "\n".join(lines)
     rounds = len(result["fma_peak"])
     lines += ["", f"{box['cpu']}, {box['threads']} threads, f32; multiply-add peak measured in the run: {figure(peak)} "
               f"GFLOP/s ({result['fma_peak'][0]['isa']}). PyTorch {versions.get('torch', 'not measured')} "
@@ -303,7 +354,7 @@ def newest():
 def save(result, given):
     stamp = result["date"].replace("-", "").replace(":", "")
     folder = ROOT / "build" / "benchmarks" if result["quick"] else RESULTS
-    path = given or folder / f"cpu-{stamp}-{result['commit'] or 'nocommit'}.json"
+    path = given or folder / f"{result['kind']}-{stamp}-{result['commit'] or 'nocommit'}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
@@ -321,13 +372,15 @@ def rewrite_readme(path, readme):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cpu", action="store_true", help="measure on the CPU")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--cpu", action="store_true", help="measure on the CPU")
+    where.add_argument("--gpu", action="store_true", help="measure on the first GPU")
     parser.add_argument("--readme", nargs="?", const="", metavar="FILE",
                         help="rewrite the table in README.md from FILE, by default the newest run")
     parser.add_argument("--show", nargs="?", const="", metavar="FILE", help="print that table instead")
     parser.add_argument("--models", nargs="+", default=list(BATCH_SIZES), choices=list(BATCH_SIZES))
     parser.add_argument("--modes", nargs="+", default=["train", "infer"], choices=["train", "infer"])
-    parser.add_argument("--variants", nargs="*", default=list(VARIANT_TITLES), choices=list(VARIANT_TITLES),
+    parser.add_argument("--variants", nargs="*", default=None, choices=list({**VARIANT_TITLES, **GPU_TITLES}),
                         help="PyTorch's variants; none measures Ingot alone")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=None, help="rounds; 5, or 2 with --quick")
@@ -339,8 +392,13 @@ def parse(arguments):
     parser.add_argument("--fma-peak", type=pathlib.Path, default=ROOT / "build" / "release" / "bin" / "fma_peak")
     parser.add_argument("--output", type=pathlib.Path, help="where to write the run's JSON")
     args = parser.parse_args(arguments)
-    if not args.cpu and args.readme is None and args.show is None:
-        parser.error("say what to do: --cpu, --readme or --show")
+    if not args.cpu and not args.gpu and args.readme is None and args.show is None:
+        parser.error("say what to do: --cpu, --gpu, --readme or --show")
+    known = GPU_TITLES if args.gpu else VARIANT_TITLES
+    if args.variants is None:
+        args.variants = list(known)
+    if strangers := [v for v in args.variants if v not in known]:
+        parser.error(f"--variants {' '.join(strangers)}: here there are {', '.join(known)}")
     if args.repeats is None:
         args.repeats = 2 if args.quick else 5
     if args.seconds is None:
@@ -354,7 +412,7 @@ def parse(arguments):
 def main(arguments=None):
     args = parse(arguments)
     try:
-        if args.cpu:
+        if args.cpu or args.gpu:
             result = measure(args)
             path = save(result, args.output)
             print(f"\n{table(result)}\n\nWritten to {path}")

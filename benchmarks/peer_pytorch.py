@@ -1,9 +1,9 @@
-"""One measurement of PyTorch on the CPU in a fresh process; compare.py starts it.
+"""One measurement of PyTorch in a fresh process, on the CPU or the first GPU; compare.py starts it.
 
     python benchmarks/peer_pytorch.py resnet20 --batch-size 128 --mode train --variant channels_last --threads 2
 
 prints one line of JSON: step_ms (median after the warm-up), images_per_second (of that step, as `ingot bench` has it),
-peak_bytes (VmHWM, the peak resident memory of this process), steps, and the versions.
+peak_bytes (VmHWM, the peak resident memory of this process; with --device cuda what PyTorch reserved on the GPU), steps, and the versions.
 
 A training step is zero_grad(set_to_none=True), forward, cross-entropy, backward, SGD with momentum (fused=True, one
 pass over each parameter). Inputs are random and stay the same, already in the layout that the variant wants: PyTorch
@@ -12,7 +12,12 @@ pays for no copy. The variants:
     nchw            eager, the default layout
     channels_last   eager, model and input in channels_last
     compile         torch.compile, channels_last
-    compile_frozen  inference only: torch.compile with freezing, which folds batch norms and packs weights
+    compile_frozen  inference on the CPU only: torch.compile with freezing, which folds batch norms and packs weights
+    graph           GPU only: channels_last, the whole step in one CUDA graph
+    compile_max     GPU only: torch.compile(mode="max-autotune"), channels_last
+
+On a GPU cuDNN chooses algorithms by measuring (cudnn.benchmark), TF32 is off, as it is in Ingot unless asked for, and a step
+ends when the GPU has finished it.
 
 `--flops` prints instead the operations of the matrix products and convolutions for one image, {"train": ..,
 "infer": ..} per model, a multiply-add counting as two; compare.py uses that one count for both sides.
@@ -26,7 +31,8 @@ import statistics
 import sys
 import time
 
-VARIANTS = ("nchw", "channels_last", "compile", "compile_frozen")
+VARIANTS = {"cpu": ("nchw", "channels_last", "compile", "compile_frozen"),
+            "cuda": ("nchw", "channels_last", "graph", "compile", "compile_max")}
 # Classes and shape of a sample.
 MODELS = {"lenet5": (10, (1, 28, 28)), "resnet20": (10, (3, 32, 32)),
           "resnet18": (1000, (3, 224, 224)), "resnet50": (1000, (3, 224, 224))}
@@ -37,7 +43,8 @@ def parse():
     parser.add_argument("model", choices=list(MODELS), nargs="+")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--mode", choices=("train", "infer"), default="train")
-    parser.add_argument("--variant", choices=VARIANTS, default="channels_last")
+    parser.add_argument("--variant", choices=sorted({*VARIANTS["cpu"], *VARIANTS["cuda"]}), default="channels_last")
+    parser.add_argument("--device", choices=list(VARIANTS), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="measure at least this long, and five steps")
     parser.add_argument("--warmup-seconds", type=float, default=2.0, help="warm up at least this long, and three steps")
@@ -62,18 +69,21 @@ def make_step(name):
     classes, sample = MODELS[name]
     torch.manual_seed(0)
     model = torch_models.make(name, classes)
-    x = torch.randn(ARGS.batch_size, *sample)
-    y = torch.randint(classes, (ARGS.batch_size,))
+    x = torch.randn(ARGS.batch_size, *sample, device=ARGS.device)
+    y = torch.randint(classes, (ARGS.batch_size,), device=ARGS.device)
+    model = model.to(ARGS.device)
     if ARGS.variant != "nchw":
         model = model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
     model.train(ARGS.mode == "train")
-    forward = torch.compile(model) if ARGS.variant.startswith("compile") else model
+    forward = model
+    if ARGS.variant.startswith("compile"):
+        forward = torch.compile(model, mode="max-autotune" if ARGS.variant == "compile_max" else None)
     if ARGS.mode == "infer":
         def step():
             with torch.no_grad():
                 return forward(x)
-        return step
+        return graphed(step) if ARGS.variant == "graph" else step
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4, fused=True)
 
@@ -82,10 +92,32 @@ def make_step(name):
         loss = cross_entropy(forward(x), y)
         loss.backward()
         optimizer.step()
-    return step
+    return graphed(step) if ARGS.variant == "graph" else step
+
+
+def graphed(step):
+    """The step as one CUDA graph: a few steps beside the default stream first, as PyTorch's notes on CUDA graphs ask."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def finish():
+    """Waits for the GPU, so that a step's time holds its work."""
+    if ARGS.device == "cuda":
+        torch.cuda.synchronize()
 
 
 def peak_bytes():
+    if ARGS.device == "cuda":
+        return torch.cuda.max_memory_reserved()
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -96,18 +128,26 @@ def measure():
     step = make_step(ARGS.model[0])
     step()  # torch.compile compiles here
     start, count = time.perf_counter(), 0
-    while count < 3 or time.perf_counter() - start < ARGS.warmup_seconds:
+    least = 50 if ARGS.device == "cuda" else 3
+    while count < least or time.perf_counter() - start < ARGS.warmup_seconds:
         step()
+        finish()
         count += 1
     times = []
     start = now = time.perf_counter()
     while len(times) < 5 or now - start < ARGS.seconds:
         step()
+        finish()
         before, now = now, time.perf_counter()
         times.append(now - before)
     step_seconds = statistics.median(times)
-    return {"images_per_second": ARGS.batch_size / step_seconds, "step_ms": 1e3 * step_seconds, "peak_bytes": peak_bytes(), "steps": len(times),
-            "torch": torch.__version__, "onednn": onednn_version(), "capability": torch.backends.cpu.get_cpu_capability()}
+    versions = {"torch": torch.__version__}
+    if ARGS.device == "cuda":
+        versions.update(cuda=torch.version.cuda, cudnn=torch.backends.cudnn.version())
+    else:
+        versions.update(onednn=onednn_version(), capability=torch.backends.cpu.get_cpu_capability())
+    return {"images_per_second": ARGS.batch_size / step_seconds, "step_ms": 1e3 * step_seconds, "peak_bytes": peak_bytes(),
+            "steps": len(times), **versions}
 
 
 def onednn_version():
@@ -134,6 +174,11 @@ def flops():
 if __name__ == "__main__":
     torch.set_num_threads(ARGS.threads)
     torch.set_num_interop_threads(1)
+    if not ARGS.flops and ARGS.variant not in VARIANTS[ARGS.device]:
+        sys.exit(f"peer_pytorch: --device {ARGS.device} has the variants {', '.join(VARIANTS[ARGS.device])}")
     if ARGS.variant == "compile_frozen" and ARGS.mode != "infer":
         sys.exit("peer_pytorch: compile_frozen is for --mode infer")
+    if ARGS.device == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     print(json.dumps(flops() if ARGS.flops else measure()))

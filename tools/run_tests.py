@@ -7,15 +7,18 @@
 
 A preset that does not configure or build counts as one failure, and the next one is still tried. Tests that a machine
 cannot run (they need a GPU, say) are skipped and named above the last line. The exit status is 1 when anything failed
-or when nothing ran.
+or when nothing ran. What each test did stays in the build folder, in tested.json, junit.xml and
+test_results, for tools/verified.py.
 """
 
 import argparse
+import datetime
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree
 
@@ -33,6 +36,19 @@ PRESETS = {
                       "TSAN_OPTIONS": f"suppressions={ROOT}/tests/support/tsan.supp:halt_on_error=1"}),
 }
 SANITIZERS = ("asan", "tsan")
+
+
+def provenance(root):
+    """Commit and date of a record made now; the commit is empty where there is no git or no repository."""
+    def git(*arguments):
+        try:
+            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        except OSError:
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return {"commit": git("rev-parse", "--short=10", "HEAD"),
+            "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def run(command, **options):
@@ -58,24 +74,29 @@ def read_junit(path):
 
 def test_preset(preset, label, jobs):
     folder, settings = PRESETS[preset]
+    tested = provenance(ROOT)
     if not run(["cmake", "--preset", preset]):
         return [], [f"{preset}: configure"], []
     if not run(["cmake", "--build", "--preset", preset, "--parallel", str(jobs)]):
         return [], [f"{preset}: build"], []
-    with tempfile.TemporaryDirectory() as scratch:
-        junit = pathlib.Path(scratch) / "junit.xml"
-        command = ["ctest", "--test-dir", f"build/{folder}", "--output-on-failure", "--parallel", str(jobs),
-                   "--output-junit", str(junit)]
-        label = label or ("fast" if preset in SANITIZERS else None)
-        if label:
-            command += ["-L", f"^{label}$"]
-        # Address-space randomisation of newer kernels is wider than the shadow memory of GCC 12's thread sanitizer.
-        if preset == "tsan" and run(["setarch", "-R", "true"], stderr=subprocess.DEVNULL):
-            command = ["setarch", "-R"] + command
-        run(command, env={**os.environ, "OMP_WAIT_POLICY": "passive", **settings})
-        if not junit.exists():
-            return [], [f"{preset}: ctest"], []
-        return tuple([f"{preset}: {name}" for name in names] for names in read_junit(junit))
+    # Nothing of an earlier run may stand for this one.
+    junit = ROOT / "build" / folder / "junit.xml"
+    junit.unlink(missing_ok=True)
+    shutil.rmtree(junit.with_name("test_results"), ignore_errors=True)
+    junit.with_name("test_results").mkdir()
+    command = ["ctest", "--test-dir", f"build/{folder}", "--output-on-failure", "--parallel", str(jobs),
+               "--output-junit", str(junit)]
+    label = label or ("fast" if preset in SANITIZERS else None)
+    if label:
+        command += ["-L", f"^{label}$"]
+    # Address-space randomisation of newer kernels is wider than the shadow memory of GCC 12's thread sanitizer.
+    if preset == "tsan" and run(["setarch", "-R", "true"], stderr=subprocess.DEVNULL):
+        command = ["setarch", "-R"] + command
+    junit.with_name("tested.json").write_text(json.dumps(tested) + "\n")
+    run(command, env={**os.environ, "OMP_WAIT_POLICY": "passive", **settings})
+    if not junit.exists():
+        return [], [f"{preset}: ctest"], []
+    return tuple([f"{preset}: {name}" for name in names] for names in read_junit(junit))
 
 
 def main():

@@ -1,7 +1,9 @@
 """benchmarks/compare.py from end to end, with small programs in the place of ingot, fma_peak and PyTorch's interpreter:
 what it starts, what it writes down, which ratios it makes of it, and what it says when something is missing."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -39,6 +41,9 @@ print(json.dumps({"images_per_second": {"nchw": 500.0, "channels_last": 1000.0}[
                   "onednn": "8.8", "capability": "NONE"}))
 """
 FMA_PEAK = 'print(\'{"gflops": 60.0, "threads": 1, "isa": "none"}\')'
+
+
+SMI = 'print("Test GPU, 1.2, 80 GiB, 1980 MHz, 2619 MHz, 700 W")'
 
 
 class Compare(unittest.TestCase):
@@ -96,6 +101,37 @@ class Compare(unittest.TestCase):
             self.assertNotIn("old", text)
             self.assertEqual(text.count("**3.00x**"), 1)
             self.assertIn("10% against 3%", text)
+
+    def test_gpu(self):
+        self.program("nvidia-smi", SMI)
+        path = os.environ["PATH"]
+        self.addCleanup(os.environ.__setitem__, "PATH", path)
+        os.environ["PATH"] = f"{self.folder}{os.pathsep}{path}"
+        cuda = 'assert sys.argv[sys.argv.index("--device") + 1] == "cuda", sys.argv\n'
+        ingot = INGOT.replace("    ballast", "    " + cuda + "    ballast").replace('"peak_bytes": 7', '"planned_bytes": 9e6, "peak_bytes": 7')
+        peer = PEER.replace("variant = sys", cuda + "variant = sys").replace('"nchw": 500.0', '"graph": 4000.0').replace(
+            '"nchw": 400e6', '"graph": 600e6').replace('"onednn": "8.8", "capability": "NONE"', '"cudnn": 91900, "cuda": "13.0"')
+        arguments = ["--gpu" if a == "--cpu" else a for a in self.arguments(ingot=ingot, python=peer)]
+        self.assertEqual(compare.main(arguments + ["--variants", "channels_last", "graph", "compile"]), 0)
+        run = json.loads((self.folder / "run.json").read_text())
+        self.assertEqual((run["kind"], run["gpu"]["name"], run["versions"]["pytorch_cudnn"]), ("gpu", "Test GPU", 91900))
+        work, = run["workloads"]
+        figures = compare.summary(work, None)
+        self.assertEqual((figures["best"], figures["lean"]), ("graph", "channels_last"))
+        self.assertAlmostEqual(figures["ratio"], 0.75)
+        self.assertAlmostEqual(figures["bytes_ratio"], 9e6 / 500e6)  # of the GPU, not of the process
+        text = compare.table(run)
+        self.assertIn("**0.75x** | 9 MB against 500 MB", text)
+        self.assertIn("Test GPU, driver 1.2, f32 without TF32", text)
+        self.assertNotIn("share of peak", text)
+        self.assertEqual(compare.main(arguments + ["--variants"]), 0)  # Ingot alone
+        work, = json.loads((self.folder / "run.json").read_text())["workloads"]
+        self.assertEqual((len(work["ingot"]), work["pytorch"]), (3, {}))
+        with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()) as said:
+            compare.parse(["--cpu", "--variants", "graph"])
+        self.assertIn("--variants graph: here there are nchw", said.getvalue())
+        self.program("nvidia-smi", "import sys; sys.exit('no driver')")
+        self.assertIn("--gpu needs one", self.failure_of(arguments))
 
     def failure_of(self, arguments):
         args = compare.parse(arguments)

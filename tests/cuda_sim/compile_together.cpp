@@ -5,7 +5,6 @@
 #include "tests/cuda_sim/device_node.h"
 #include "tests/cuda_sim/sim_test.h"
 #include "tests/cuda_sim/typed_case.h"
-#include "tests/support/cuda_sim/gxx_compiler.h"
 
 namespace ingot::test {
 namespace {
@@ -28,7 +27,6 @@ void expect_all(const CaseIn& p) {
 
 class GeneratedKernelsOfTests final : public testing::Environment {
   void SetUp() override {
-    cuda::use_kernel_compiler(std::make_unique<sim::GxxCompiler>(kChecksAccesses));
     const std::vector<CaseIn> cases = all_cases();
     if (testing::UnitTest::GetInstance()->test_to_run_count() < static_cast<int>(cases.size())) return;
     for (const CaseIn& p : cases) expect_all(p);

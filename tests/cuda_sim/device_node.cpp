@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/base/error.h"
+#include "cuda/base/device_info.h"
 #include "cuda/base/memory.h"
 #include "cuda/ops/table.h"
 #include "gtest/gtest.h"
@@ -135,7 +136,7 @@ void expect(const Step& step, const Node& node) {
 Target cuda_target() {
   Target t;
   t.backend = "cuda";
-  t.sm = 90;
+  t.sm = cuda::device_info(0).sm;
   return t;
 }
 

@@ -1,5 +1,6 @@
 // The fixture of the simulator's tests: a fresh device before each, and afterwards no finding and nothing
-// left alive unless the test took them.
+// left alive unless the test took them. The same objects run on a GPU where gpu/real_device.cpp takes the
+// simulator's place (test_cuda_kernels_gpu).
 //
 //   TEST_F(SimTest, RowSum) {
 //     const auto x = to_device(std::vector<float>(64, 1.0f));
@@ -20,9 +21,14 @@ namespace ingot {
 // True in test_cuda_sim, whose kernels report each access; false in test_cuda_sim_plain.
 constexpr bool kChecksAccesses = INGOT_CHECKS_ACCESSES != 0;
 
-// True in test_cuda_kernels_ptx, where nvcc's code runs: functions such as exp are CUDA's there, not the C
-// library's.
+// True in test_cuda_kernels_ptx, whose interpreter knows no conditional nodes and is slow.
 inline bool& sim_runs_ptx() {
+  static bool runs = false;
+  return runs;
+}
+
+// True where nvcc's code runs, as PTX or on a GPU: functions such as exp are CUDA's there, not the C library's.
+inline bool& runs_cuda_functions() {
   static bool runs = false;
   return runs;
 }

@@ -82,7 +82,7 @@ TEST_F(RandomKernels, NormalFollowsTheReference) {
       const NormalAttrs attrs{{count}, 0.25, 1.5, kStreamNumber, dtype};
       const Tensor got = fetch(y, dtype, count, stream);
       const Tensor want = reference("normal", attrs, {state()}, dtype, count);
-      if (!sim_runs_ptx()) {
+      if (!runs_cuda_functions()) {
         EXPECT_TRUE(bitwise_equal(got, want)) << name(dtype) << " " << count;
       }
       const double unit = dtype == DType::F32 ? 0x1p-23 : dtype == DType::F16 ? 0x1p-10 : 0x1p-7;

@@ -56,7 +56,7 @@ bool matmul_is_right() {
 int main() {
   const DeviceList list = devices();
   if (list.count == 0) {
-    std::cout << "skipped: " << list.reason << '\n';
+    std::cout << "skipped: no CUDA device: " << list.reason << '\n';
     return 77;
   }
   const DeviceInfo info = device_info(0);
