@@ -185,6 +185,56 @@ TEST_F(CublasLtTest, OpCases) {
   EXPECT_GT(taken, 15);
 }
 
+// An operand that begins one element behind a multiple of 16 bytes: another algorithm, the same result.
+TEST_F(CublasLtTest, AddressesThatAreAlignedToAnElementOnly) {
+  const sim::CublasLtFake lt;
+  MatmulNode node = product({8, 16}, {16, 8}, {}, DType::F16);
+  const Target target = cuda_target();
+  const auto step = first_step(cuda::lowerings(), {node.graph, node.graph.node({0}), target});
+  ASSERT_EQ(step->kernel, "cublaslt");
+  const cuda::Stream stream;
+  const cuda::DeviceBuffer workspace(step->workspace_bytes), y(node.operands[0].bytes());
+  for (const std::size_t shift : {std::size_t{0}, std::size_t{2}}) {
+    std::vector<cuda::DeviceBuffer> memory;
+    std::vector<void*> in;
+    for (const Tensor& t : node.operands) {
+      memory.emplace_back(t.bytes() + shift);
+      in.push_back(static_cast<std::byte*>(memory.back().data()) + shift);
+      cuda::copy_to_device(in.back(), t.raw(), t.bytes(), stream);
+    }
+    std::vector<void*> out = {y.data()};
+    const auto bound = step->bind({in, out, workspace.data(), const_cast<cuda::Stream*>(&stream)});
+    bound->run();
+    Tensor got(TensorType{DType::F16, {8, 8}});
+    cuda::copy_to_host(got.raw(), y.data(), got.bytes(), stream);
+    stream.synchronize();
+    expect_equal(got, node, "cublaslt");
+    EXPECT_EQ(lt.calls().back().used_bytes, shift == 0 ? 512u : 0u);
+  }
+  EXPECT_EQ(join(lt.complaints()), "");
+}
+
+// The plan aligns workspaces to 64 bytes, the library wants 256.
+TEST_F(CublasLtTest, AWorkspaceThatIsAlignedTo64) {
+  const sim::CublasLtFake lt;
+  MatmulNode node = product({8, 16}, {16, 8}, {});
+  const Target target = cuda_target();
+  const auto step = first_step(cuda::lowerings(), {node.graph, node.graph.node({0}), target});
+  const cuda::Stream stream;
+  const cuda::DeviceBuffer a(512), b(512), y(256), workspace(64 + step->workspace_bytes);
+  std::vector<void*> in = {a.data(), b.data()}, out = {y.data()};
+  const auto bound = step->bind(
+      {in, out, static_cast<std::byte*>(workspace.data()) + 64, const_cast<cuda::Stream*>(&stream)});
+  bound->run();
+  stream.synchronize();
+  ASSERT_EQ(lt.calls().size(), 1u) << join(lt.complaints());
+  const sim::LtCall& c = lt.calls()[0];
+  const auto first = static_cast<std::byte*>(workspace.data()) + 64;
+  EXPECT_GE(static_cast<std::byte*>(c.workspace), first);
+  EXPECT_LE(static_cast<std::byte*>(c.workspace) + c.workspace_bytes, first + step->workspace_bytes);
+  EXPECT_EQ(c.used_bytes, 512u);
+}
+
 // ---- Programs --------------------------------------------------------------------------------------------
 
 TEST_F(CublasLtTest, TenStepsOfTrainingEqualTheCpu) {

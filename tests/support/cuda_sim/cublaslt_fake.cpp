@@ -475,9 +475,13 @@ cublasStatus_t matmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, c
   std::memcpy(&chosen, algorithm->data, sizeof chosen);
   if (chosen.problem != hash_of(c)) return invalid("the algorithm was found for another problem");
   c.at_a = at_a, c.at_b = at_b, c.at_c = at_c, c.at_d = at_d;
-  for (const void* p : {at_a, at_b, at_c, static_cast<const void*>(at_d)})
-    if (p == nullptr || !aligned(p, chosen.alignment))
-      return invalid("a matrix at ", p, "; this algorithm wants multiples of ", chosen.alignment);
+  const std::pair<const void*, const LtLayout*> matrices[] = {
+      {at_a, &c.a}, {at_b, &c.b}, {at_c, &c.c}, {at_d, &c.d}};
+  for (const auto& [p, l] : matrices)
+    if (p == nullptr || !aligned(p, chosen.alignment) ||
+        static_cast<std::size_t>(l->stride) * element_bytes(l->type) % chosen.alignment != 0)
+      return invalid("a matrix at ", p, ", stride ", l->stride, "; this algorithm wants multiples of ",
+                     chosen.alignment, " bytes");
   if (at_c == at_d && layout_c != d && std::memcmp(&c.c, &c.d, sizeof c.c) != 0)
     return invalid("C lies where D lies, in another layout");
   if (workspace_bytes < chosen.workspace)
