@@ -159,10 +159,16 @@ void CublasLt::check(int status, const char* call) const {
 
 std::shared_ptr<void> CublasLt::handle() const {
   const std::lock_guard guard(lock_);
-  std::weak_ptr<void>& known = handles_[current_device()];
+  const int device = current_device();
+  std::weak_ptr<void>& known = handles_[device];
   if (auto handle = known.lock()) return handle;
   cublasLtHandle_t made = nullptr;
-  check(api_->Create(&made), "cublasLtCreate");
+  try {
+    check(api_->Create(&made), "cublasLtCreate");
+  } catch (const CublasLtError& e) {
+    throw CublasLtError(e.message(), e.refused(), !without_.insert(device).second);
+  }
+  without_.erase(device);
   const std::shared_ptr<void> handle(made, [library = shared_from_this()](void* h) {
     const cublasStatus_t status = library->api_->Destroy(static_cast<cublasLtHandle_t>(h));
     if (status != CUBLAS_STATUS_SUCCESS)
@@ -188,7 +194,6 @@ struct LtProduct::Impl {
         api(library->api()),
         at(operands),
         beta(p.has_c ? 1.0f : 0.0f),
-        handle(library->handle()),
         operation(make_operation(p)),
         a(make_layout(p, p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.stride_a)),
         b(make_layout(p, p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.stride_b)),
@@ -265,6 +270,7 @@ struct LtProduct::Impl {
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(at.c, p.stride_d, p.dtype));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(at.d, p.stride_d, p.dtype));
 
+    handle = library->handle();
     std::array<cublasLtMatmulHeuristicResult_t, 8> found{};
     int count = 0;
     library->check(api.MatmulAlgoGetHeuristic(static_cast<cublasLtHandle_t>(handle.get()), operation.get(),

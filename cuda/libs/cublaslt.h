@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "core/base/dtype.h"
@@ -35,12 +36,15 @@ struct CublasLtApi;  // cuda/libs/cublaslt_api.h
 // A call of the library that failed: "cublasLtMatmul: CUBLAS_STATUS_NOT_SUPPORTED (...): what to do".
 class CublasLtError : public DeviceError {
  public:
-  CublasLtError(const std::string& message, bool refused) : DeviceError(message), refused_(refused) {}
+  CublasLtError(const std::string& message, bool refused, bool known = false)
+      : DeviceError(message), refused_(refused), known_(known) {}
   // The library declined before it issued anything, so another kernel may do the work.
   bool refused() const { return refused_; }
+  // The device has no handle, and an earlier error said so: one line is enough for a model's many products.
+  bool known() const { return known_; }
 
  private:
-  bool refused_;
+  bool refused_, known_;
 };
 
 class CublasLt : public std::enable_shared_from_this<CublasLt> {
@@ -66,6 +70,7 @@ class CublasLt : public std::enable_shared_from_this<CublasLt> {
   std::shared_ptr<const CublasLtApi> api_;
   mutable std::mutex lock_;
   mutable std::map<int, std::weak_ptr<void>> handles_;  // by device
+  mutable std::set<int> without_;                       // devices whose handle could not be made, last time
 };
 
 // What instance() gives from now on, for tests; null: what the build finds, asked for again.
@@ -104,8 +109,8 @@ class LtProduct {
   // since sm_90, else 4 MiB. Source: cuBLAS documentation, cublasSetWorkspace; pytorch/pytorch#120925.
   static std::size_t recommended_workspace(int sm) { return std::size_t{sm >= 90 ? 32u : 4u} << 20; }
 
-  // Makes descriptors and asks the heuristic for an algorithm that fits these addresses and keeps to the
-  // workspace. Throws CublasLtError.
+  // Makes descriptors, and only then the handle, which needs a GPU; asks the heuristic for an algorithm that
+  // fits these addresses and keeps to the workspace. Throws CublasLtError.
   LtProduct(std::shared_ptr<const CublasLt> library, const LtProblem& problem, const LtOperands& operands);
   ~LtProduct();
   LtProduct(LtProduct&&) noexcept;

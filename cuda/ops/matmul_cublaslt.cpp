@@ -63,6 +63,7 @@ class BoundLtProduct final : public BoundStep {
  private:
   void give_up(const CublasLtError& e) {
     product_.reset();
+    if (e.known()) return;
     std::fprintf(stderr, "ingot: %s runs on Ingot's own kernel: %s\n", what_.c_str(), e.message().c_str());
   }
 

@@ -2,6 +2,7 @@
 // by the fake's plain loops, must give the op's result. Failures are in test_cublaslt_failures.cpp.
 #include "core/ops/matmul.h"
 #include "cuda/libs/cublaslt.h"
+#include "cuda/libs/libraries.h"
 #include "cuda/ops/table.h"
 #include "tests/cuda_sim/cublaslt_test.h"
 #include "tests/cuda_sim/typed_case.h"
@@ -209,9 +210,43 @@ TEST_F(CublasLtTest, AddressesThatAreAlignedToAnElementOnly) {
     cuda::copy_to_host(got.raw(), y.data(), got.bytes(), stream);
     stream.synchronize();
     expect_equal(got, node, "cublaslt");
+    ASSERT_FALSE(lt.calls().empty());
     EXPECT_EQ(lt.calls().back().used_bytes, shift == 0 ? 512u : 0u);
   }
   EXPECT_EQ(join(lt.complaints()), "");
+}
+
+// NVIDIA's own library, where this machine has it, takes every descriptor and attribute as the fake does:
+// without a GPU the first call that fails is the one that makes the handle.
+TEST_F(CublasLtTest, TheLibraryItselfTakesTheDescriptors) {
+  const cuda::LibraryNames& files = cuda::library("cublaslt").files;
+  if (!cuda::find_library(files)) GTEST_SKIP() << "cuBLASLt is not installed";
+  const auto library = std::make_shared<const cuda::CublasLt>(files);
+  EXPECT_GE(library->api().GetVersion(), cuda::CublasLt::kOldest);
+  void* const somewhere = reinterpret_cast<void*>(std::uintptr_t{1024});
+  for (const DType dtype : {DType::F32, DType::F16, DType::BF16})
+    for (const auto activation :
+         {cuda::LtActivation::None, cuda::LtActivation::Relu, cuda::LtActivation::GeluTanh}) {
+      const cuda::LtProblem p{.dtype = dtype,
+                              .m = 16,
+                              .n = 8,
+                              .k = 32,
+                              .transpose_a = true,
+                              .batch = 3,
+                              .stride_a = 512,
+                              .stride_d = 128,
+                              .has_bias = true,
+                              .has_c = true,
+                              .activation = activation,
+                              .allow_tf32 = true};
+      const cuda::LtOperands at{somewhere, somewhere, somewhere, somewhere, somewhere, somewhere, 1 << 20};
+      try {
+        const cuda::LtProduct product(library, p, at);
+      } catch (const cuda::CublasLtError& e) {
+        const std::string text = e.what();
+        EXPECT_TRUE(text.starts_with("cublasLtCreate: CUBLAS_STATUS_NOT_INITIALIZED")) << text;
+      }
+    }
 }
 
 // The plan aligns workspaces to 64 bytes, the library wants 256.

@@ -57,6 +57,20 @@ TEST_F(CublasLtFailures, EveryCallOfBindingThatRefuses) {
     }
 }
 
+// A model's products all lack it; the reason is said once.
+TEST_F(CublasLtFailures, NoHandleForAModel) {
+  const Graph g = mlp_training(2);
+  const Runs runs{.runs = 3, .look_every = 1};
+  const auto want = run(g, Target::cpu(1), runs);
+  sim::CublasLtFake lt;
+  lt.fail("cublasLtCreate", 1, CUBLAS_STATUS_ALLOC_FAILED, true);
+  testing::internal::CaptureStderr();
+  expect_close(run(g, Target::cuda(0), runs), want, 1e-5);
+  EXPECT_EQ(lines(testing::internal::GetCapturedStderr()), 1u);
+  EXPECT_GT(lt.count("cublasLtCreate"), 1u);
+  EXPECT_EQ(lt.calls().size(), 0u);
+}
+
 TEST_F(CublasLtFailures, NoAlgorithm) {
   const std::string log = expect_own_kernel([](sim::CublasLtFake& lt) { lt.find_no_algorithm(); });
   EXPECT_NE(log.find("cublasLtMatmulAlgoGetHeuristic: none of 0 algorithms"), std::string::npos) << log;
