@@ -43,8 +43,9 @@ if(INGOT_CUDA_BACKEND)
 endif()
 set_target_properties(ingot PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
-# JSON and file formats: much code that runs once a run, or once an epoch.
-set_source_files_properties(io/safetensors.cpp io/checkpoint.cpp train/trainer.cpp train/callbacks.cpp PROPERTIES
+# JSON, file formats, what finds and prepares NVIDIA's libraries: much code that runs once a run, or once an epoch.
+set_source_files_properties(io/safetensors.cpp io/checkpoint.cpp train/trainer.cpp train/callbacks.cpp
+  cuda/jit/shared_library.cpp cuda/libs/libraries.cpp cuda/libs/cublaslt.cpp cuda/ops/matmul_cublaslt.cpp PROPERTIES
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
