@@ -74,6 +74,10 @@ else()
   if(INGOT_CUDA_INCLUDE_DIR AND EXISTS ${INGOT_CUDA_INCLUDE_DIR}/cuda_runtime_api.h)
     set(INGOT_CUDA_HEADERS_FOUND TRUE)
     message(STATUS "CUDA: headers in ${INGOT_CUDA_INCLUDE_DIR}, compiler ${INGOT_NVCC}")
+    if(NOT EXISTS ${INGOT_CUDA_INCLUDE_DIR}/cublasLt.h)  # cuda/libs/cublaslt_api.h
+      message(STATUS "CUDA: cublasLt.h is not among them, so matrix products stay on Ingot's own kernels; Debian's and "
+                     "Ubuntu's package libcublas-dev-13-0 has it")
+    endif()
   else()
     message(STATUS "CUDA: no headers found, so cuda/base and the simulated device are not built; install the CUDA "
                    "Toolkit 12.8 or later, or set INGOT_CUDA_INCLUDE_DIR")

@@ -4,6 +4,7 @@
 //   for (const Library& l : libraries()) std::cout << l.name << " " << library_text(l) << "\n";
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,5 +24,8 @@ const std::vector<Library>& libraries();
 const Library& library(const std::string& name);
 // "9.19.0, FILE", or what is lost without it and how to get it. Opens nothing.
 std::string library_text(const Library& l);
+// Why this program opens no library that runs kernels of its own, or nothing: a simulated device cannot
+// execute them, and replaces this function when it is linked.
+std::optional<std::string> libraries_closed();
 
 }  // namespace ingot::cuda
