@@ -20,12 +20,14 @@
 namespace ingot::cuda {
 
 #if INGOT_HAS_CUBLASLT
-#define INGOT_CUBLASLT_FUNCTIONS(X)                                                                      \
-  X(GetVersion)                                                                                          \
-  X(GetStatusName) X(GetStatusString) X(Create) X(Destroy) X(MatmulDescCreate) X(MatmulDescDestroy)      \
-      X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy) X(MatrixLayoutSetAttribute) \
-          X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute)           \
-              X(MatmulAlgoGetHeuristic) X(Matmul)
+// clang-format off
+#define INGOT_CUBLASLT_FUNCTIONS(X)                                                    \
+  X(GetVersion) X(GetStatusName) X(GetStatusString) X(Create) X(Destroy)               \
+  X(MatmulDescCreate) X(MatmulDescDestroy) X(MatmulDescSetAttribute)                   \
+  X(MatrixLayoutCreate) X(MatrixLayoutDestroy) X(MatrixLayoutSetAttribute)             \
+  X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute) \
+  X(MatmulAlgoGetHeuristic) X(Matmul)
+// clang-format on
 
 struct CublasLtApi {
 #define INGOT_CUBLASLT_MEMBER(name) decltype(&cublasLt##name) name = nullptr;
