@@ -67,7 +67,8 @@ def find_library(name):
 
 def version_of(program, *arguments):
     text = output_of([program, *(arguments or ("--version",))]) or ""
-    found = re.search(r"(?:release |V|version )?(\d+\.\d+(?:\.\d+)*)", text.splitlines()[-2] if "Cuda compilation" in text else text)
+    # nvcc names years and places before its version.
+    found = re.search(r"release (\d+\.\d+)", text) or re.search(r"(\d+\.\d+(?:\.\d+)*)", text)
     return found[1] if found else "unknown version"
 
 
@@ -127,5 +128,6 @@ def probe(root, look_for_torch=True):
 def report(found):
     """The probe as lines of text."""
     lines = [f"  {name}: {text}" for name, text in found["what"].items()]
-    lines += [f"  no {name if name != 'gpu' else 'GPU: ' + found['no_gpu']}; left out: {text}" for name, text in found["why"].items()]
+    for name, text in found["why"].items():
+        lines.append(f"  no {name if name != 'gpu' else 'GPU: ' + found['no_gpu']}; left out: {text}")
     return lines

@@ -114,7 +114,8 @@ def pack(build, folder, facts, with_nvrtc=False):
             archive.add(part, part.name)
     shutil.rmtree(stage)
     packed = (folder / ARCHIVE).stat().st_size
-    (folder / MANIFEST).write_text(json.dumps({**facts, "tests": tests, "bytes": packed, "bytes_unpacked": unpacked}, indent=1) + "\n")
+    manifest = {**facts, "tests": tests, "bytes": packed, "bytes_unpacked": unpacked}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return unpacked, packed
 
 
@@ -123,7 +124,7 @@ def check_found_inside(stage):
     for program in sorted((stage / "bin").iterdir()):
         for name, path in libraries(program).items():
             if not pathlib.Path(path).resolve().is_relative_to(stage.resolve()):
-                raise Failure(f"{program.name} takes {name} from {path} instead of the packed one; its run path is wrong")
+                raise Failure(f"{program.name} takes {name} from {path}, not the packed one; its run path is wrong")
 
 
 def configure_and_build(root, build, architectures, jobs, targets, portable=False, timeout=None):

@@ -152,12 +152,14 @@ def record(groups, build):
 
 
 def add_gpu(records, new):
-    """The newest record of each feature, test and GPU stays."""
+    """The newest record of each feature, test and GPU stays. One of a step that did not end, or was skipped, says nothing."""
     for r in new:
         if missing := {"feature", "test", "outcome", "commit", "date", "gpu", "driver"} - set(r):
             raise Failure(f"a GPU record lacks {', '.join(sorted(missing))}: {r}")
+        if r.get("modified"):
+            raise Failure(f"'{r['test']}' was recorded with changes that are in no commit; commit first, then run gpu_check.sh")
     kept = {(r["feature"], r["test"], r["gpu"]): r for r in records["gpu"]}
-    for r in new:
+    for r in (r for r in new if r["outcome"] in ("passed", "failed")):
         key = (r["feature"], r["test"], r["gpu"])
         if key not in kept or kept[key]["date"] <= r["date"]:
             kept[key] = r

@@ -27,7 +27,8 @@ inline bool& sim_runs_ptx() {
   return runs;
 }
 
-// True where nvcc's code runs, as PTX or on a GPU: functions such as exp are CUDA's there, not the C library's.
+// True where nvcc's code runs, as PTX or on a GPU: functions such as exp are CUDA's there, not the C
+// library's.
 inline bool& runs_cuda_functions() {
   static bool runs = false;
   return runs;

@@ -1,5 +1,5 @@
-// Generated kernels of these tests are compiled by g++, for the simulated device. A program without this file, that of
-// the GPU (gpu/kernels_main.cpp), has them compiled by NVRTC.
+// Generated kernels of these tests are compiled by g++, for the simulated device. A program without this
+// file, that of the GPU (gpu/kernels_main.cpp), has them compiled by NVRTC.
 #include <memory>
 
 #include "cuda/ops/generated_kernel.h"

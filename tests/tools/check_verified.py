@@ -126,11 +126,14 @@ class Verified(unittest.TestCase):
     def test_add_keeps_the_newest(self):
         new = self.folder / "new.json"
         for date, outcome, kept in (("2030-02-01", "failed", "failed"), ("2030-01-01", "passed", "failed"),
-                                    ("2030-03-01", "passed", "passed")):
+                                    ("2030-03-01", "passed", "passed"), ("2030-04-01", "skipped", "passed"),
+                                    ("2030-05-01", "unfinished", "passed")):
             new.write_text(json.dumps([self.gpu_record(date=date, outcome=outcome)]))
             self.call("--add", new)
             self.records = json.loads((self.folder / "records.json").read_text())
             self.assertEqual([r["outcome"] for r in self.records["gpu"]], [kept])
+        new.write_text(json.dumps([self.gpu_record(modified=True)]))
+        self.assertIn("recorded with changes that are in no commit", self.call("--add", new, status=1))
         new.write_text(json.dumps([{"feature": "softmax"}]))
         self.assertIn("a GPU record lacks commit, date", self.call("--add", new, status=1))
 

@@ -1,5 +1,5 @@
-// The tests of the backend's kernels, lowerings and programs once more, on a GPU and through the library itself.
-// Without a GPU it says why and exits with 77, which CTest shows as skipped.
+// The tests of the backend's kernels, lowerings and programs once more, on a GPU and through the library
+// itself. Without a GPU it says why and exits with 77, which CTest shows as skipped.
 //
 //   test_cuda_kernels_gpu --gtest_filter='Softmax*'
 #include <iostream>

@@ -1,7 +1,7 @@
-// What the tests ask of the simulator, answered by a GPU: linked in its place, the same test objects run through the
-// library and the CUDA runtime. Orders of work, seeds and memory limits are the GPU's own here. A fault of a kernel is a
-// finding, as on the simulated device; races and leaks are compute-sanitizer's to find. What only the simulator can tell
-// or do is an error that names the filter.
+// What the tests ask of the simulator, answered by a GPU: linked in its place, the same test objects run
+// through the library and the CUDA runtime. Orders of work, seeds and memory limits are the GPU's own here. A
+// fault of a kernel is a finding, as on the simulated device; races and leaks are compute-sanitizer's to
+// find. What only the simulator can tell or do is an error that names the filter.
 #include <string>
 
 #include "core/base/error.h"
