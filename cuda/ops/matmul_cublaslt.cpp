@@ -77,6 +77,7 @@ class LtStep final : public Step {
  public:
   LtStep(LtStepData data, std::unique_ptr<Step> own) : data_(std::move(data)), own_(std::move(own)) {
     kernel = "cublaslt";
+    library_calls = 1;
     workspace_bytes =
         std::max(data_.workspace_bytes + LtProduct::kWorkspaceAlignment - 1, own_->workspace_bytes);
     in_place = own_->in_place;  // C may be D
