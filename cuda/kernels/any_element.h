@@ -2,7 +2,8 @@
 // their time on memory, where a choice that is the same for all threads costs nothing and one kernel instead
 // of seven keeps the library small. For .cu files.
 //
-// A kernel works in double for floating dtypes, in long long for integers and bool (false 0, true 1).
+// Code of both sides: Thrust's iterators use it. It works in double for floating dtypes, in long long for
+// integers and bool (false 0, true 1).
 //
 //   const double v = load_as<double>(x, DType::BF16, i);
 //   store_as<double>(y, DType::BF16, i, v);              // one rounding
@@ -16,7 +17,7 @@
 namespace ingot::gpu {
 
 template <class A>
-__device__ inline A load_as(const void* x, DType dtype, long long i) {
+__host__ __device__ inline A load_as(const void* x, DType dtype, long long i) {
   if constexpr (std::is_same_v<A, double>) {
     if (dtype == DType::F32) return static_cast<double>(static_cast<const float*>(x)[i]);
     if (dtype == DType::F64) return static_cast<const double*>(x)[i];
@@ -32,7 +33,7 @@ __device__ inline A load_as(const void* x, DType dtype, long long i) {
 
 // Integers wrap around.
 template <class A>
-__device__ inline void store_as(void* y, DType dtype, long long i, A value) {
+__host__ __device__ inline void store_as(void* y, DType dtype, long long i, A value) {
   if constexpr (std::is_same_v<A, double>) {
     if (dtype == DType::F32)
       static_cast<float*>(y)[i] = static_cast<float>(value);

@@ -2,7 +2,7 @@
 //
 //   y[o, l, i] = sum of x[o, m, i] over m <= l          (exclusive: m < l; reverse: m >= l, m > l)
 //
-// Bytes that must move: x once, y once. A warp takes 128 neighbouring elements of a row (inner = 1) at a
+// Bytes that must move: x once, y once. A warp takes 64 neighbouring elements of a row (inner = 1) at a
 // time, scans them by shuffles in five steps, and carries their sum on; with inner > 1 a thread walks down
 // its column, neighbours beside it. Where that keeps few warps busy, the axis is cut into parts: a first pass
 // sums each part (x once more), the parts' sums are scanned by the same kernel, and each part begins with its
@@ -26,7 +26,7 @@ using namespace gpu;
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kChunks = 4;  // of 32 elements, that a warp has in flight
+constexpr int kChunks = 2;  // of 32 elements, that a warp has in flight
 constexpr int kStep = kChunks * kWarpSize;
 
 struct Walk {
@@ -51,7 +51,7 @@ __global__ void row_totals_kernel(const void* x, A* totals, Walk w, long long wa
   const long long begin = (warp - row * w.parts) * w.share;
   const long long end = begin + w.share < w.length ? begin + w.share : w.length;
   A sum = 0;
-#pragma unroll 4
+#pragma unroll 2
   for (long long l = begin + lane; l < end; l += kWarpSize) sum += load_as<A>(x, w.from, base + w.at(l));
   sum = warp_sum(sum);
   if (lane == 0) totals[warp] = sum;
@@ -104,7 +104,7 @@ __global__ void column_totals_kernel(const void* x, A* totals, Walk w, long long
   const long long begin = (line - outer * w.parts) * w.share;
   const long long end = begin + w.share < w.length ? begin + w.share : w.length;
   A sum = 0;
-#pragma unroll 4
+#pragma unroll 2
   for (long long l = begin; l < end; ++l) sum += load_as<A>(x, w.from, base + w.at(l));
   totals[thread] = sum;
 }

@@ -61,6 +61,14 @@ INGOT_OP_CASES(scan) {
        .attrs = CumsumAttrs{0, false, true},
        .inputs = {uniform({150, 5})},
        .tolerance = 2e-5});
+  add({.op = "cumsum",
+       .name = "integers_in_parts",
+       .attrs = CumsumAttrs{1},
+       .inputs = {integers({3, 2100}, 1000, DType::I32)}});
+  add({.op = "cumsum",
+       .name = "integers_in_parts_reversed",
+       .attrs = CumsumAttrs{1, true, true},
+       .inputs = {integers({2, 2051}, 256, DType::U8)}});
   add_error({.op = "cumsum",
              .name = "axis",
              .attrs = CumsumAttrs{2},
