@@ -15,6 +15,9 @@ file(GLOB INGOT_CUDA_BACKEND_SOURCES CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
 list(REMOVE_ITEM INGOT_CUDA_BACKEND_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
 
+# Those of cuda/libs that nvcc compiles, because the library is templates of kernels.
+file(GLOB INGOT_CUDA_LIBRARY_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/libs/*.cu)
+
 set(INGOT_CUDA_SOURCES)
 set(INGOT_CUDA_HEADERS_FOUND FALSE)
 set(INGOT_CUDA_BACKEND FALSE)
@@ -112,7 +115,7 @@ else()
     list(APPEND INGOT_CUDA_SOURCES ${INGOT_CUDA_BASE_SOURCES} ${INGOT_CUDA_BACKEND_SOURCES})
     file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/kernels)
     file(GLOB kernel_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/kernels/*.cu)
-    foreach(kernel_file IN LISTS kernel_files)
+    foreach(kernel_file IN LISTS kernel_files INGOT_CUDA_LIBRARY_KERNELS)
       cmake_path(GET kernel_file STEM kernel)
       ingot_nvcc_object(${PROJECT_BINARY_DIR}/kernels/${kernel}.o ${kernel_file} ${CMAKE_CUDA_ARCHITECTURES})
       list(APPEND INGOT_CUDA_SOURCES ${PROJECT_BINARY_DIR}/kernels/${kernel}.o)
