@@ -74,22 +74,24 @@ void argmax(DType dtype, const void* x, std::int64_t* y, const ReduceShape& s, v
   using argmax_kernels::Argmax;
   if (s.length == 0) throw UsageError("argmax of no elements is not defined; the axis has length 0");
   if (s.outer == 0 || s.inner == 0) return;
-  const auto go = [&](auto f) { fold_kernels::launch_fold(f, x, y, s, workspace, stream); };
+  const auto go = [&]<bool kVector, class T>(Argmax<T> f) {
+    fold_kernels::launch_fold<kVector>(f, x, y, s, workspace, stream);
+  };
   switch (dtype) {
     case DType::F32:
-      return go(Argmax<float>{});
+      return go.operator()<true>(Argmax<float>{});
     case DType::F16:
-      return go(Argmax<__half>{});
+      return go.operator()<true>(Argmax<__half>{});
     case DType::BF16:
-      return go(Argmax<__nv_bfloat16>{});
+      return go.operator()<true>(Argmax<__nv_bfloat16>{});
     case DType::F64:
-      return go(Argmax<double>{});
+      return go.operator()<false>(Argmax<double>{});
     case DType::I32:
-      return go(Argmax<int>{});
+      return go.operator()<false>(Argmax<int>{});
     case DType::I64:
-      return go(Argmax<long long>{});
+      return go.operator()<false>(Argmax<long long>{});
     case DType::U8:
-      return go(Argmax<unsigned char>{});
+      return go.operator()<false>(Argmax<unsigned char>{});
     case DType::Bool:
       break;
   }

@@ -62,7 +62,8 @@ __device__ inline typename F::State warp_join(const F& f, typename F::State stat
   return state;
 }
 
-// Bound by: bandwidth (loads); narrow where V = 1.
+// Bound by: bandwidth (loads); narrow where V = 1, alone for int, long, char, double: few programs reduce
+//   integers or f64, and their wide kernels would be a hundredth of the library.
 template <class F, int V>
 __global__ void warp_rows_kernel(F f, const typename F::Element* x, typename F::Result* y, long long rows,
                                  long long length) {
@@ -78,7 +79,8 @@ __global__ void warp_rows_kernel(F f, const typename F::Element* x, typename F::
 
 // Block part + parts * row: elements [part * share, (part + 1) * share) of the row. `states` is null where
 // there is one part.
-// Bound by: bandwidth (loads); narrow where V = 1.
+// Bound by: bandwidth (loads); narrow where V = 1, alone for int, long, char, double: few programs reduce
+//   integers or f64, and their wide kernels would be a hundredth of the library.
 template <class F, int V>
 __global__ void block_rows_kernel(F f, const typename F::Element* x, typename F::Result* y,
                                   typename F::State* states, long long length, long long share,
@@ -173,18 +175,18 @@ void launch_columns(F f, const typename F::Element* x, typename F::Result* y, ty
   }
 }
 
-// Rows are read 16 bytes at a time where shape and pointer allow it.
-template <class F>
+// `kVector`: rows may be read 16 bytes at a time, where shape and pointer allow it.
+template <bool kVector, class F>
 void launch_fold(F f, const void* x, void* y, const ReduceShape& s, void* workspace, const Stream& stream) {
   using Element = typename F::Element;
   const auto* const from = static_cast<const Element*>(x);
   auto* const to = static_cast<typename F::Result*>(y);
   const std::int64_t parts = reduce_parts(s);
   auto* const states = parts == 1 ? nullptr : static_cast<typename F::State*>(workspace);
-  constexpr int kSize = Vec16<Element>::kSize;
+  constexpr int kSize = kVector ? Vec16<Element>::kSize : 1;
   if (s.inner != 1)
     launch_columns(f, from, to, states, s, parts, stream);
-  else if (s.length % kSize == 0 && address_of(x) % 16 == 0)
+  else if (kVector && s.length % kSize == 0 && address_of(x) % 16 == 0)
     launch_rows<F, kSize>(f, from, to, states, s, parts, stream);
   else
     launch_rows<F, 1>(f, from, to, states, s, parts, stream);

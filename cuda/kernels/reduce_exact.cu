@@ -51,7 +51,8 @@ void launch_typed(ReduceKind kind, const void* x, void* y, const ReduceShape& s,
   constexpr State kLeast = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   constexpr State kMost = Limits::has_infinity ? Limits::infinity() : Limits::max();
   const State first = kind == ReduceKind::Max ? kLeast : kind == ReduceKind::Min ? kMost : State(0);
-  fold_kernels::launch_fold(Exact<T>{kind, first, static_cast<double>(s.length)}, x, y, s, workspace, stream);
+  fold_kernels::launch_fold<false>(Exact<T>{kind, first, static_cast<double>(s.length)}, x, y, s, workspace,
+                                   stream);
 }
 
 }  // namespace ingot::cuda::reduce_exact_kernels

@@ -69,7 +69,9 @@ void variance(DType dtype, const void* x, void* y, const ReduceShape& s, double 
   const double divisor = std::max(0.0, static_cast<double>(s.length) - correction);
   if (s.length == 0)
     return fill(element_bits(dtype, 0.0 / divisor), size_of(dtype), y, s.outer * s.inner, stream);
-  const auto go = [&]<class T>(Variance<T> f) { fold_kernels::launch_fold(f, x, y, s, workspace, stream); };
+  const auto go = [&]<class T>(Variance<T> f) {
+    fold_kernels::launch_fold<true>(f, x, y, s, workspace, stream);
+  };
   const auto over = static_cast<float>(divisor);
   if (dtype == DType::F32)
     go(Variance<float>{over});
