@@ -327,8 +327,9 @@ def table(result):
     where = f"commit {result['commit']}" + (" with changes" if result["modified"] else "")
     if result["kind"] == "gpu":
         rounds = max(len(w["ingot"]) for w in result["workloads"])
-        lines += ["", f"{result['gpu']['name']}, driver {result['gpu']['driver_version']}, f32 without TF32. PyTorch "
-                  f"{versions.get('torch', 'not measured')} with cuDNN {versions.get('pytorch_cudnn', '?')}. Median (range) of "
+        peer = f"{versions['torch']} with cuDNN {versions.get('pytorch_cudnn', '?')}" if "torch" in versions else "was not measured"
+        lines += ["", f"{result['gpu']['name']}, driver {result['gpu']['driver_version']}, f32 without TF32. PyTorch {peer}. "
+                  "Median (range) of "
                   f"{rounds} interleaved rounds, each measurement a fresh process; memory is what each side holds on the GPU. "
                   f"{result['date'][:10]}, {where}."]
         return "\n".join(lines)
