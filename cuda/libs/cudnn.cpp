@@ -146,6 +146,9 @@ Built build_graph(const CudnnConv& c) {
   g.set_io_data_type(data_type(c.dtype))
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
       .set_compute_data_type(fe::DataType_t::FLOAT);
+  // A captured run refers to the plan's code. The plan outlives it (cudnn_plans keeps every one), so the
+  // capture need not hold it too, for which the frontend would want a CUDA runtime of its own.
+  g.set_cuda_graph_retention(fe::CudaGraphRetention_t::NONE);
   const auto image = described("x", 1, c.n, c.c, c.h, c.w);
   const auto weight = described("w", 2, c.o, c.c / c.groups, c.kh, c.kw);
   const auto result = described("y", 3, c.n, c.o, c.oh, c.ow);
@@ -155,6 +158,7 @@ Built build_graph(const CudnnConv& c) {
       b.inputs = {1, 2};
       out =
           g.conv_fprop(g.tensor(image), g.tensor(weight), convolution(c, fe::graph::Conv_fprop_attributes()));
+      // The one order that precompiled engines know: the residual, then the bias, then the activation.
       if (c.residual) {
         auto r = result;
         out = g.pointwise(out, g.tensor(r.set_name("residual").set_uid(5)),
@@ -190,15 +194,27 @@ Built build_graph(const CudnnConv& c) {
   return b;
 }
 
-// The message of a call that failed, or "".
+// The message of a call that failed, or "". What follows its first line is a dump of cuDNN's state.
 std::string failure(fe::error_object e) {
-  return e.is_bad() ? e.get_message() : "";
+  if (e.is_good()) return "";
+  const std::string text = e.get_message();
+  return text.substr(0, text.find('\n'));
 }
 
-// One properties descriptor for each target: making it is the costly part.
+// What this process has asked cuDNN. Plans hold no device memory, so they stay for the next program. Never
+// destroyed: when the process ends, cuDNN's own statics may be gone before ours.
+struct Memory {
+  // One properties descriptor for each target: making it is the costly part.
+  std::map<std::pair<std::string, int>, std::shared_ptr<const fe::DeviceProperties>> properties;
+  std::map<std::tuple<std::string, int, int, CudnnConv>, CudnnPlans> plans;
+};
+Memory& memory() {
+  static auto& one = *new Memory;
+  return one;
+}
+
 std::shared_ptr<const fe::DeviceProperties> properties_of(const Target& target) {
-  static std::map<std::pair<std::string, int>, std::shared_ptr<const fe::DeviceProperties>> known;
-  auto& entry = known[{target.described, target.device}];
+  auto& entry = memory().properties[{target.described, target.device}];
   if (entry != nullptr) return entry;
   auto made = std::make_shared<fe::DeviceProperties>();
   auto status = target.described.empty()
@@ -222,9 +238,9 @@ CudnnPlans find_plans(const CudnnConv& c, const Target& target, int most) {
     return found;
   }
   if (c.deterministic) g.deselect_numeric_notes({fe::NumericalNote_t::NONDETERMINISTIC});
+  g.deselect_numeric_notes({fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION});
   if (c.dtype == DType::F32 && !c.allow_tf32)
-    g.deselect_numeric_notes({fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS,
-                              fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION});
+    g.deselect_numeric_notes({fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS});
   const std::int64_t count = g.get_execution_plan_count();
   for (std::int64_t i = 0; i < count && static_cast<int>(found.plans.size()) < most; ++i) {
     if (const std::string refused = failure(g.build_plan_at_index(i)); !refused.empty()) {
@@ -267,15 +283,20 @@ class CudnnHandle {
 void FrontendPlan::run(CudnnHandle& handle, void* const* inputs, void* output, void* workspace) const {
   std::unordered_map<std::int64_t, void*> pointers{{output_, output}};
   for (std::size_t i = 0; i < inputs_.size(); ++i) pointers[inputs_[i]] = inputs[i];
-  auto status = graph_->execute_plan_at_index(handle.get(), pointers, workspace, index_);
-  if (status.is_bad()) throw DeviceError(cat("cuDNN plan ", name, " failed: ", status.get_message()));
+  std::string why;
+  try {
+    const auto status = graph_->execute_plan_at_index(handle.get(), pointers, workspace, index_);
+    if (status.is_bad()) why = cat(": ", status.get_message());
+  } catch (const std::exception& e) {  // of the frontend, for a function that the library lacks
+    why = cat(": ", e.what());
+  }
+  if (!why.empty()) throw DeviceError(cat("cuDNN plan ", name, " failed", why));
 }
 
 CudnnPlans cudnn_plans(const CudnnConv& problem, const Target& target, int most) {
-  // Plans hold no device memory, so they stay for the next program of this process.
-  static std::map<std::tuple<std::string, int, int, CudnnConv>, CudnnPlans> known;
   const std::lock_guard hold(lock());
   if (const std::string missing = open_cudnn(); !missing.empty()) return {{}, missing};
+  auto& known = memory().plans;
   const auto key = std::tuple(target.described, target.device, most, problem);
   if (const auto at = known.find(key); at != known.end()) return at->second;
   CudnnPlans found;
@@ -309,6 +330,7 @@ void use_cudnn(void* library) {
   const std::lock_guard hold(lock());
   opened().decided = true;
   opened().missing = library == nullptr ? "cuDNN was switched off" : "";
+  memory() = {};
   fe::cudnn_dlhandle = library;
 }
 

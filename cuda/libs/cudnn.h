@@ -7,6 +7,10 @@
 // one for each stream, which takes device memory that no plan of Ingot's counts: it is freed with the last
 // step that uses it.
 //
+// Fused epilogues need a bias: y = [relu](x * w [+ residual] + bias) has precompiled plans on sm_80, sm_89
+// and sm_90 in f32, f16 and bf16, each of its four forms (cuDNN 9.19). A ReLU or a residual without a bias
+// has none, nor has any other order of the sums.
+//
 // The library is opened when the first plan is wanted (cuda/libs/libraries.h). Images, weights and their
 // gradients lie channels-last; sums are in f32. Unless the problem allows it, no plan rounds f32 operands to
 // TF32 and none is nondeterministic.
