@@ -13,8 +13,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-// What a key must hold. Three counts are the axes of a grid or a block.
-enum class Kind { Text, Count, Flag, Three };
+// What a key must hold. Counts fit 32 bits, as in cudaDeviceProp; three of them are the axes of a grid or a
+// block.
+enum class Kind { Text, Count, Flag, Three, Bytes };
 struct Key {
   const char* name;
   Kind kind;
@@ -38,30 +39,31 @@ constexpr Key kKeys[] = {{"maxGridSize", Kind::Three},
                          {"memClockRateKHz", Kind::Count},
                          {"l2CacheSize", Kind::Count},
                          {"deviceName", Kind::Text},
-                         {"totalGlobalMem", Kind::Count},
+                         {"totalGlobalMem", Kind::Bytes},
                          {"deviceVer", Kind::Count},
                          {"driverVer", Kind::Count},
                          {"cudaDeviceId", Kind::Flag}};
 
 // What is wrong with a value, or "".
 std::string fault(const Json& value, Kind kind) {
-  const auto count = [](const Json& v, std::int64_t least) {
-    return v.is_number_integer() && (v.is_number_unsigned() || v.get<std::int64_t>() >= least) &&
-           v.get<std::uint64_t>() >= static_cast<std::uint64_t>(least) &&
-           v.get<std::uint64_t>() <= (std::uint64_t{1} << 50);
+  const auto count = [](const Json& v, std::uint64_t least, std::uint64_t most = 0x7fffffff) {
+    // What is below zero is an integer, but none without a sign.
+    return v.is_number_unsigned() && v.get<std::uint64_t>() >= least && v.get<std::uint64_t>() <= most;
   };
   switch (kind) {
     case Kind::Text:
       return value.is_string() && !value.get_ref<const std::string&>().empty() ? "" : "expected a name";
     case Kind::Count:
-      return count(value, 1) ? "" : "expected a positive whole number";
+      return count(value, 1) ? "" : "expected a whole number from 1 to 2147483647";
+    case Kind::Bytes:
+      return count(value, 1, std::uint64_t{1} << 50) ? "" : "expected bytes, from 1 to 2^50";
     case Kind::Flag:
-      return count(value, 0) ? "" : "expected 0 or a positive whole number";
+      return count(value, 0) ? "" : "expected a whole number from 0 to 2147483647";
     case Kind::Three:
       return value.is_array() && value.size() == 3 &&
                      std::all_of(value.begin(), value.end(), [&](const Json& v) { return count(v, 1); })
                  ? ""
-                 : "expected a list of three positive whole numbers";
+                 : "expected a list of three whole numbers from 1 to 2147483647";
   }
   return "";
 }
@@ -99,8 +101,8 @@ Target parse(const std::string& text, const std::string& source) {
       faults.push_back(cat("'warpSize': expected 32, got ", j["warpSize"].get<std::int64_t>()));
   }
   if (!faults.empty())
-    throw FormatError(cat(source, " describes no GPU:\n  ", join(faults, "\n  "),
-                          "\n`ingot info targets --json` prints descriptions to start from"));
+    throw FormatError(cat(source, " describes no GPU: ", join(faults, "; "),
+                          "; `ingot info targets --json` prints descriptions to start from"));
   Target t;
   t.backend = "cuda";
   t.sm = static_cast<int>(j["deviceVer"].get<std::int64_t>() / 10);

@@ -66,11 +66,11 @@ std::string open_cudnn() {
   const Library& l = library("cudnn");
   try {
     o.library = std::make_unique<SharedLibrary>(
-        l.files,
-        std::vector<const char*>{"cudnnGetVersion", "cudnnGetErrorString", "cudnnCreate", "cudnnDestroy",
-                                 "cudnnSetStream", "cudnnBackendCreateDescriptor",
-                                 "cudnnBackendDestroyDescriptor", "cudnnBackendSetAttribute",
-                                 "cudnnBackendGetAttribute", "cudnnBackendFinalize", "cudnnBackendExecute"});
+        l.files, std::vector<const char*>{"cudnnGetVersion", "cudnnGetErrorString", "cudnnGetLastErrorString",
+                                          "cudnnCreate", "cudnnDestroy", "cudnnSetStream", "cudnnGetStream",
+                                          "cudnnBackendCreateDescriptor", "cudnnBackendDestroyDescriptor",
+                                          "cudnnBackendSetAttribute", "cudnnBackendGetAttribute",
+                                          "cudnnBackendFinalize", "cudnnBackendExecute"});
     fe::cudnn_dlhandle = o.library->handle();
     // Device properties without a handle came with 9.8.
     if (const auto version = fe::detail::get_backend_version(); version < 90800)
@@ -285,7 +285,7 @@ void FrontendPlan::run(CudnnHandle& handle, void* const* inputs, void* output, v
   for (std::size_t i = 0; i < inputs_.size(); ++i) pointers[inputs_[i]] = inputs[i];
   std::string why;
   try {
-    const auto status = graph_->execute_plan_at_index(handle.get(), pointers, workspace, index_);
+    auto status = graph_->execute_plan_at_index(handle.get(), pointers, workspace, index_);
     if (status.is_bad()) why = cat(": ", status.get_message());
   } catch (const std::exception& e) {  // of the frontend, for a function that the library lacks
     why = cat(": ", e.what());
