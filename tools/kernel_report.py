@@ -365,7 +365,8 @@ def brief(kernels):
         low, high = min(k.occupancy for k in of), max(k.occupancy for k in of)
         needed = [k for k in of if k.bound and k.bound.wide and not k.narrow]
         wide = [k for k in needed if all(getattr(k, side) >= 16 for side in k.bound.wide)]
-        rows.append([file, f"sm_{arch}", str(len(of)), f"{len(wide)} of {len(needed)}", f"{min(k.registers for k in of)}-{max(k.registers for k in of)}",
+        rows.append([file, f"sm_{arch}", str(len(of)), f"{len(wide)} of {len(needed)}",
+                     f"{min(k.registers for k in of)}-{max(k.registers for k in of)}",
                      f"{100 * low:.0f}-{100 * high:.0f}%", str(max(k.shared for k in of)),
                      str(max(k.stack for k in of)), str(sum(1 for k in of if k.spills))])
     return rows

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""tools/kernel_report.py on the kernels of this folder: each file has one fault, which must be named, and no other; good.cu
-has none. Then what it knows without a compiler: occupancy, widths in machine code, declarations."""
+"""tools/kernel_report.py on the kernels of this folder: each file has one fault, which must be named, and no other;
+good.cu has none. Then what it knows without a compiler: occupancy, widths in machine code, declarations."""
 
 import argparse
 import json
