@@ -28,6 +28,7 @@ __device__ inline long long place_of(const Rows& rows, const Divider& block, con
   return row < 0 ? -1 : (outer * rows.dim + row) * inner.divisor + column;
 }
 
+// Bound by: bandwidth, narrow: neighbouring indices may point anywhere.
 template <class T>
 __global__ void take_kernel(const T* x, Rows rows, T* y, Divider block, Divider inner, T none,
                             long long threads) {
@@ -37,6 +38,7 @@ __global__ void take_kernel(const T* x, Rows rows, T* y, Divider block, Divider 
   y[k] = place < 0 ? none : x[place];
 }
 
+// Bound by: bandwidth, narrow: neighbouring indices may point anywhere.
 template <class T>
 __global__ void put_kernel(const T* u, Rows rows, T* y, Divider block, Divider inner, long long threads) {
   const long long k = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);

@@ -109,7 +109,8 @@ __global__ void __launch_bounds__(kDotThreads) skinny_dot_kernel(Skinny<T> x, Ou
 
 // Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int S, int V>
-__global__ void __launch_bounds__(kAxpyThreads) skinny_axpy_kernel(Skinny<T> x, Output<T> out, Schedule s) {
+__global__ void __launch_bounds__(kAxpyThreads, V == 1 ? 1 : 2)
+    skinny_axpy_kernel(Skinny<T> x, Output<T> out, Schedule s) {
   constexpr int kColumns = kAxpyLanes * V;
   GPU_SHARED(part, float, [kAxpyGroups][kColumns]);
   GPU_SHARED(total, float, [S][kColumns]);

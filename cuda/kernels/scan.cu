@@ -41,6 +41,7 @@ struct Walk {
 
 // ---- Rows: a warp takes part `warp % parts` of row `warp / parts` ---------------------------------------
 
+// Bound by: bandwidth, narrow: an element of any type a lane; a warp reads 32 neighbours.
 template <class A>
 __global__ void row_totals_kernel(const void* x, A* totals, Walk w, long long warps) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -58,6 +59,7 @@ __global__ void row_totals_kernel(const void* x, A* totals, Walk w, long long wa
 }
 
 // starts[warp]: what comes before the part; null: nothing does.
+// Bound by: latency: five shuffles a chunk, whose sum the next one waits for.
 template <class A>
 __global__ void rows_kernel(const void* x, void* y, const A* starts, Walk w, long long warps) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -95,6 +97,7 @@ __global__ void rows_kernel(const void* x, void* y, const A* starts, Walk w, lon
 
 // ---- Columns: thread (o, part, i) -----------------------------------------------------------------------
 
+// Bound by: bandwidth, narrow: a lane has a column; a warp reads 32 neighbours.
 template <class A>
 __global__ void column_totals_kernel(const void* x, A* totals, Walk w, long long threads) {
   const long long thread = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
@@ -109,6 +112,7 @@ __global__ void column_totals_kernel(const void* x, A* totals, Walk w, long long
   totals[thread] = sum;
 }
 
+// Bound by: bandwidth, narrow: a lane has a column; a warp reads and writes 32 neighbours.
 template <class A>
 __global__ void columns_kernel(const void* x, void* y, const A* starts, Walk w, long long threads) {
   const long long thread = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
@@ -172,6 +176,7 @@ void run(DType x_dtype, const void* x, DType y_dtype, void* y, const ReduceShape
 // ---- Selection ------------------------------------------------------------------------------------------
 
 // Thread (o, k, u) moves unit u of slice k.
+// Bound by: bandwidth (stores); narrow where Unit != uint4.
 template <class Unit>
 __global__ void place_kernel(const Unit* x, const unsigned char* mask, const std::int64_t* counts, Unit* y,
                              std::int64_t* count, long long length, Divider units, long long threads) {
