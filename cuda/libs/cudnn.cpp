@@ -44,6 +44,10 @@ std::mutex& lock() {
   return one;
 }
 
+// What a user can do who must go on.
+constexpr const char* kWithout =
+    "without libcudnn.so.9 on the loader's path convolutions run on Ingot's own kernels";
+
 // What cudnn_missing() says, decided once; use_cudnn() decides otherwise.
 struct Opened {
   bool decided = false;
@@ -106,13 +110,18 @@ fe::graph::Tensor_attributes described(const char* name, std::int64_t uid, std::
 
 class FrontendPlan final : public CudnnPlan {
  public:
-  FrontendPlan(std::shared_ptr<fe::graph::Graph> graph, std::int64_t index, std::vector<std::int64_t> inputs,
-               std::int64_t output)
-      : graph_(std::move(graph)), index_(index), inputs_(std::move(inputs)), output_(output) {}
+  FrontendPlan(const CudnnConv& problem, std::shared_ptr<fe::graph::Graph> graph, std::int64_t index,
+               std::vector<std::int64_t> inputs, std::int64_t output)
+      : problem_(problem),
+        graph_(std::move(graph)),
+        index_(index),
+        inputs_(std::move(inputs)),
+        output_(output) {}
 
   void run(CudnnHandle& handle, void* const* inputs, void* output, void* workspace) const override;
 
  private:
+  CudnnConv problem_;
   std::shared_ptr<fe::graph::Graph> graph_;
   std::int64_t index_;
   std::vector<std::int64_t> inputs_;  // identifiers of the operands
@@ -247,7 +256,7 @@ CudnnPlans find_plans(const CudnnConv& c, const Target& target, int most) {
       why = refused;
       continue;
     }
-    auto plan = std::make_shared<FrontendPlan>(b.graph, i, b.inputs, b.output);
+    auto plan = std::make_shared<FrontendPlan>(c, b.graph, i, b.inputs, b.output);
     if (g.get_plan_name_at_index(i, plan->name).is_bad()) plan->name = cat("plan ", i);
     const std::int64_t bytes = g.get_workspace_size_plan_at_index(i);
     if (bytes < 0) continue;
@@ -275,7 +284,9 @@ class CudnnHandle {
  private:
   static void check(cudnnStatus_t status, const char* call) {
     if (status != CUDNN_STATUS_SUCCESS)
-      throw DeviceError(cat(call, " failed: ", fe::detail::get_error_string(status)));
+      throw DeviceError(
+          cat(call, " failed: ", fe::detail::get_error_string(status),
+              "; a handle takes device memory beside the plan's, so free some, or: ", kWithout));
   }
   cudnnHandle_t handle_ = nullptr;
 };
@@ -290,7 +301,8 @@ void FrontendPlan::run(CudnnHandle& handle, void* const* inputs, void* output, v
   } catch (const std::exception& e) {  // of the frontend, for a function that the library lacks
     why = cat(": ", e.what());
   }
-  if (!why.empty()) throw DeviceError(cat("cuDNN plan ", name, " failed", why));
+  if (!why.empty())
+    throw DeviceError(cat("cuDNN plan ", name, " of ", to_string(problem_), " failed", why, "; ", kWithout));
 }
 
 CudnnPlans cudnn_plans(const CudnnConv& problem, const Target& target, int most) {
