@@ -43,8 +43,10 @@ if(INGOT_CUDA_BACKEND)
 endif()
 set_target_properties(ingot PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
-# JSON and file formats: much code that runs once a run, or once an epoch.
-set_source_files_properties(io/safetensors.cpp io/checkpoint.cpp train/trainer.cpp train/callbacks.cpp PROPERTIES
+# JSON and file formats: much code that runs once a run, or once an epoch. Ops whose references are not meant to be fast,
+# because every type that matters has a lowering, and lowerings that only choose kernels.
+set_source_files_properties(io/safetensors.cpp io/checkpoint.cpp train/trainer.cpp train/callbacks.cpp
+  core/ops/scan.cpp core/ops/sort.cpp cuda/ops/scan.cpp cuda/ops/sort.cpp PROPERTIES
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
