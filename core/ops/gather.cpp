@@ -1,5 +1,7 @@
 #include "core/ops/gather.h"
 
+#include <cstring>
+
 #include "core/ops/check.h"
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
@@ -146,18 +148,24 @@ std::vector<Value> gradient_take_along_axis(GradContext& c) {
   return {reshape(sum, shape), Value()};
 }
 
+// Moves element k of `some` from or to the place in `whole` that index k names.
+template <class Move>
+void each_along(std::string_view op, std::int64_t axis_attr, const Tensor& whole, const Tensor& some,
+                const Tensor& indices, const Move& move) {
+  const int axis = whole.shape().normalize_axis(static_cast<int>(axis_attr));
+  const ops::AxisSplit s = ops::split_at(whole.shape(), axis), t = ops::split_at(some.shape(), axis);
+  const std::size_t bytes = size_of(whole.dtype());
+  for (std::int64_t k = 0; k < some.numel(); ++k) {
+    const std::int64_t o = k / (t.dim * t.inner), row = position(op, ops::index_at(indices, k), s.dim);
+    const auto at = static_cast<std::size_t>((o * s.dim + row) * s.inner + k % t.inner);
+    move(some.as_bytes().data() + static_cast<std::size_t>(k) * bytes, whole.as_bytes().data() + at * bytes,
+         bytes);
+  }
+}
+
 void reference_take_along_axis(const RefArgs& a) {
-  const Tensor &x = a.inputs[0], &indices = a.inputs[1], &y = a.outputs[0];
-  const int axis = x.shape().normalize_axis(static_cast<int>(a.attrs.as<TakeAlongAxisAttrs>().axis));
-  const ops::AxisSplit s = ops::split_at(x.shape(), axis), t = ops::split_at(y.shape(), axis);
-  visit_dtype(x.dtype(), [&]<class T>() {
-    const T* in = x.data<T>();
-    T* out = y.data<T>();
-    for (std::int64_t k = 0; k < y.numel(); ++k) {
-      const std::int64_t o = k / (t.dim * t.inner), i = k % t.inner;
-      out[k] = in[(o * s.dim + position("take_along_axis", ops::index_at(indices, k), s.dim)) * s.inner + i];
-    }
-  });
+  each_along("take_along_axis", a.attrs.as<TakeAlongAxisAttrs>().axis, a.inputs[0], a.outputs[0], a.inputs[1],
+             [](std::byte* some, const std::byte* whole, std::size_t n) { std::memcpy(some, whole, n); });
 }
 
 std::vector<TensorType> infer_put_along_axis(const InferArgs& a) {
@@ -177,18 +185,9 @@ std::vector<Value> gradient_put_along_axis(GradContext& c) {
 }
 
 void reference_put_along_axis(const RefArgs& a) {
-  const Tensor &updates = a.inputs[0], &indices = a.inputs[1], &y = a.outputs[0];
-  const int axis = y.shape().normalize_axis(static_cast<int>(a.attrs.as<PutAlongAxisAttrs>().axis));
-  const ops::AxisSplit s = ops::split_at(y.shape(), axis), t = ops::split_at(updates.shape(), axis);
-  zero(y);
-  visit_dtype(y.dtype(), [&]<class T>() {
-    const T* in = updates.data<T>();
-    T* out = y.data<T>();
-    for (std::int64_t k = 0; k < updates.numel(); ++k) {
-      const std::int64_t o = k / (t.dim * t.inner), i = k % t.inner;
-      out[(o * s.dim + position("put_along_axis", ops::index_at(indices, k), s.dim)) * s.inner + i] = in[k];
-    }
-  });
+  zero(a.outputs[0]);
+  each_along("put_along_axis", a.attrs.as<PutAlongAxisAttrs>().axis, a.outputs[0], a.inputs[0], a.inputs[1],
+             [](const std::byte* some, std::byte* whole, std::size_t n) { std::memcpy(whole, some, n); });
 }
 
 // --- one_hot

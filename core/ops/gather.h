@@ -29,13 +29,7 @@ struct ScatterAddAttrs {
   }
 };
 
-struct TakeAlongAxisAttrs {
-  std::int64_t axis = 0;
-  template <class Self, class Visit>
-  static void fields(Self& s, Visit&& v) {
-    v("axis", s.axis);
-  }
-};
+using TakeAlongAxisAttrs = GatherAttrs;
 
 struct PutAlongAxisAttrs {
   std::int64_t axis = 0;

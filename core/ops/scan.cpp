@@ -1,5 +1,7 @@
 #include "core/ops/scan.h"
 
+#include <cstring>
+
 #include "core/ops/check.h"
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
@@ -27,34 +29,41 @@ std::vector<Value> gradient_cumsum(GradContext& c) {
   return {cumsum(c.grad(), attrs)};
 }
 
+// Adds in A: double, or an unsigned integer that wraps around as every device's does. `load` and `store` know
+// the dtype.
+template <class A, class Load, class Store>
+void sum_lines(const CumsumAttrs& attrs, const Shape& shape, const Load& load, const Store& store) {
+  const ops::AxisSplit s = ops::split_at(shape, shape.normalize_axis(static_cast<int>(attrs.axis)));
+  for (std::int64_t o = 0; o < s.outer; ++o)
+    for (std::int64_t i = 0; i < s.inner; ++i) {
+      A sum{0};
+      for (std::int64_t k = 0; k < s.dim; ++k) {
+        const std::int64_t at = (o * s.dim + (attrs.reverse ? s.dim - 1 - k : k)) * s.inner + i;
+        const A next = sum + load(at);
+        store(at, attrs.exclusive ? sum : next);
+        sum = next;
+      }
+    }
+}
+
 void reference_cumsum(const RefArgs& a) {
   const auto& attrs = a.attrs.as<CumsumAttrs>();
   const Tensor &x = a.inputs[0], &y = a.outputs[0];
-  const ops::AxisSplit s = ops::split_at(x.shape(), x.shape().normalize_axis(static_cast<int>(attrs.axis)));
-  visit_dtype(x.dtype(), [&]<class T>() {
-    // Integers wrap around, as they do on every device; unsigned so that it is defined.
-    using Sum = std::conditional_t<std::is_integral_v<T>, std::uint64_t, double>;
-    const T* in = x.data<T>();
-    T* out = y.data<T>();
-    for (std::int64_t o = 0; o < s.outer; ++o)
-      for (std::int64_t i = 0; i < s.inner; ++i) {
-        Sum sum{0};
-        for (std::int64_t k = 0; k < s.dim; ++k) {
-          const std::int64_t at = (o * s.dim + (attrs.reverse ? s.dim - 1 - k : k)) * s.inner + i;
-          Sum next = sum;
-          if constexpr (std::is_integral_v<T>)
-            next += static_cast<Sum>(in[at]);
-          else
-            next += to_double(in[at]);
-          const Sum here = attrs.exclusive ? sum : next;
-          if constexpr (std::is_integral_v<T>)
-            out[at] = static_cast<T>(here);
-          else
-            out[at] = from_double<T>(here);
-          sum = next;
-        }
-      }
-  });
+  if (is_floating(x.dtype()))
+    return sum_lines<double>(
+        attrs, x.shape(), [&](std::int64_t i) { return x.get(i); },
+        [&](std::int64_t i, double sum) { y.set(i, sum); });
+  const auto integers = [&]<class T>() {
+    sum_lines<std::uint64_t>(
+        attrs, x.shape(), [in = x.data<T>()](std::int64_t i) { return static_cast<std::uint64_t>(in[i]); },
+        [out = y.data<T>()](std::int64_t i, std::uint64_t sum) { out[i] = static_cast<T>(sum); });
+  };
+  if (x.dtype() == DType::I64)
+    integers.operator()<std::int64_t>();
+  else if (x.dtype() == DType::I32)
+    integers.operator()<std::int32_t>();
+  else
+    integers.operator()<std::uint8_t>();
 }
 
 // One addition an element.
@@ -87,19 +96,17 @@ void reference_compress(const RefArgs& a) {
   const Tensor &x = a.inputs[0], &mask = a.inputs[1], &y = a.outputs[0];
   const int axis = x.shape().normalize_axis(static_cast<int>(a.attrs.as<CompressAttrs>().axis));
   const ops::AxisSplit s = ops::split_at(x.shape(), axis);
+  const std::size_t bytes = static_cast<std::size_t>(s.inner) * size_of(x.dtype());
+  const auto slice = [&](const Tensor& t, std::int64_t o, std::int64_t k) {
+    return t.as_bytes().data() + static_cast<std::size_t>(o * s.dim + k) * bytes;
+  };
   for (std::byte& b : y.as_bytes()) b = std::byte{0};
   std::int64_t count = 0;
-  visit_dtype(x.dtype(), [&]<class T>() {
-    const T* in = x.data<T>();
-    T* out = y.data<T>();
-    for (std::int64_t k = 0; k < s.dim; ++k) {
-      if (mask.get(k) == 0.0) continue;
-      for (std::int64_t o = 0; o < s.outer; ++o)
-        for (std::int64_t i = 0; i < s.inner; ++i)
-          out[(o * s.dim + count) * s.inner + i] = in[(o * s.dim + k) * s.inner + i];
-      ++count;
-    }
-  });
+  for (std::int64_t k = 0; k < s.dim; ++k) {
+    if (mask.get(k) == 0.0) continue;
+    for (std::int64_t o = 0; o < s.outer; ++o) std::memcpy(slice(y, o, count), slice(x, o, k), bytes);
+    ++count;
+  }
   a.outputs[1].data<std::int64_t>()[0] = count;
 }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "core/op/builder.h"
+#include "core/ops/gather.h"
 
 namespace ingot {
 
@@ -28,13 +29,7 @@ struct CumsumAttrs {
   }
 };
 
-struct CompressAttrs {
-  std::int64_t axis = 0;
-  template <class Self, class Visit>
-  static void fields(Self& s, Visit&& v) {
-    v("axis", s.axis);
-  }
-};
+using CompressAttrs = GatherAttrs;  // the axis
 
 // y[i] = x[0] + ... + x[i] along the axis (torch.cumsum; ONNX CumSum has the attributes). Floating or
 // integer; the dtype stays, as in sum(): cast to i64 first where small integers may not hold the total.

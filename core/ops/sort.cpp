@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "core/ops/check.h"
@@ -45,43 +46,60 @@ std::vector<Value> gradient_topk(GradContext& c) {
   return put_back(c, c.attrs<TopkAttrs>().axis);
 }
 
-// As many elements of the sorted axis as the results hold.
+// Whether `a` comes before `b` in a stable sort where their indices do not decide.
+template <class T>
+bool comes_before(T a, T b, bool descending) {
+  const bool a_nan = a != a, b_nan = b != b;
+  if (a_nan || b_nan) return descending ? a_nan && !b_nan : b_nan && !a_nan;
+  return descending ? b < a : a < b;
+}
+
+// As many elements of the sorted axis as the results hold. T: what elements are compared as.
+template <class T>
 void sort_lines(const RefArgs& a, std::int64_t axis_attr, bool descending) {
   const Tensor &x = a.inputs[0], &values = a.outputs[0], &indices = a.outputs[1];
   const int axis = x.shape().normalize_axis(static_cast<int>(axis_attr));
   const ops::AxisSplit s = ops::split_at(x.shape(), axis);
   const std::int64_t keep = values.shape()[axis];
+  const std::size_t bytes = size_of(x.dtype());
+  std::vector<T> all(static_cast<std::size_t>(x.numel()));
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    all[static_cast<std::size_t>(i)] =
+        x.dtype() == DType::I64 ? static_cast<T>(x.data<std::int64_t>()[i]) : static_cast<T>(x.get(i));
   std::vector<std::int64_t> order(static_cast<std::size_t>(s.dim));
   for (std::int64_t line = 0; line < s.outer * s.inner; ++line) {
     const std::int64_t o = line / s.inner, i = line % s.inner;
+    const auto place = [&](std::int64_t l) {
+      return static_cast<std::size_t>((o * s.dim + l) * s.inner + i);
+    };
     std::iota(order.begin(), order.end(), std::int64_t{0});
-    visit_dtype(x.dtype(), [&]<class T>() {
-      const T* in = x.data<T>() + o * s.dim * s.inner + i;
-      const auto at = [&](std::int64_t l) {
-        if constexpr (std::is_integral_v<T>)
-          return static_cast<std::int64_t>(in[l * s.inner]);
-        else
-          return to_double(in[l * s.inner]);
-      };
-      std::stable_sort(order.begin(), order.end(), [&](std::int64_t l, std::int64_t r) {
-        return ops::sorts_before(at(l), at(r), descending);
-      });
-      for (std::int64_t k = 0; k < keep; ++k) {
-        const std::int64_t from = order[static_cast<std::size_t>(k)], to = (o * keep + k) * s.inner + i;
-        values.data<T>()[to] = in[from * s.inner];
-        indices.data<std::int64_t>()[to] = from;
-      }
+    std::sort(order.begin(), order.end(), [&](std::int64_t l, std::int64_t r) {
+      const T left = all[place(l)], right = all[place(r)];
+      return comes_before(left, right, descending) || (l < r && !comes_before(right, left, descending));
     });
+    for (std::int64_t k = 0; k < keep; ++k) {
+      const std::int64_t from = order[static_cast<std::size_t>(k)], to = (o * keep + k) * s.inner + i;
+      std::memcpy(values.as_bytes().data() + static_cast<std::size_t>(to) * bytes,
+                  x.as_bytes().data() + place(from) * bytes, bytes);
+      indices.data<std::int64_t>()[to] = from;
+    }
   }
+}
+
+void sort_any(const RefArgs& a, std::int64_t axis, bool descending) {
+  if (is_floating(a.inputs[0].dtype()))
+    sort_lines<double>(a, axis, descending);
+  else
+    sort_lines<std::int64_t>(a, axis, descending);
 }
 
 void reference_sort(const RefArgs& a) {
   const auto& attrs = a.attrs.as<SortAttrs>();
-  sort_lines(a, attrs.axis, attrs.descending);
+  sort_any(a, attrs.axis, attrs.descending);
 }
 void reference_topk(const RefArgs& a) {
   const auto& attrs = a.attrs.as<TopkAttrs>();
-  sort_lines(a, attrs.axis, attrs.largest);
+  sort_any(a, attrs.axis, attrs.largest);
 }
 
 // Comparisons count as flops: n log2 n of them.

@@ -52,16 +52,4 @@ Value argsort(Value x, std::int64_t axis = -1, bool descending = false, SourceLo
 Sorted topk(Value x, std::int64_t k, std::int64_t axis = -1, bool largest = true,
             SourceLoc loc = SourceLoc::current());
 
-namespace ops {
-
-// Whether `a` comes before `b` in a stable sort when their indices do not decide.
-template <class T>
-bool sorts_before(T a, T b, bool descending) {
-  const bool a_nan = a != a, b_nan = b != b;
-  if (a_nan || b_nan) return descending ? a_nan && !b_nan : b_nan && !a_nan;
-  return descending ? b < a : a < b;
-}
-
-}  // namespace ops
-
 }  // namespace ingot

@@ -3,6 +3,7 @@
 #include "core/ops/sort.h"
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -21,16 +22,36 @@ bool plain(const TensorType& t) {
 }
 
 // Keys of 32 bits share a word with the index.
-struct Narrow {
-  using Item = std::uint64_t;
-  static Item make(unsigned key, std::uint64_t index) { return std::uint64_t{key} << 32 | index; }
-  static std::uint64_t index(Item item) { return item & 0xffffffffu; }
-};
-struct Wide {
-  using Item = std::pair<unsigned long long, std::uint64_t>;
-  static Item make(unsigned long long key, std::uint64_t index) { return {key, index}; }
-  static std::uint64_t index(const Item& item) { return item.second; }
-};
+using Narrow = std::uint64_t;
+using Wide = std::pair<unsigned long long, std::uint64_t>;
+
+std::int64_t index_of(Narrow item) {
+  return static_cast<std::int64_t>(item & 0xffffffffu);
+}
+std::int64_t index_of(const Wide& item) {
+  return static_cast<std::int64_t>(item.second);
+}
+
+// n elements, `stride` apart.
+template <class T, class Item>
+void fill(Item* items, const T* x, std::int64_t n, std::int64_t stride, bool descending) {
+  for (std::int64_t l = 0; l < n; ++l) {
+    auto key = order_key(x[l * stride]);
+    if (descending) key = ~key;
+    if constexpr (std::is_same_v<Item, Narrow>)
+      items[l] = Narrow{key} << 32 | static_cast<Narrow>(l);
+    else
+      items[l] = {key, static_cast<std::uint64_t>(l)};
+  }
+}
+template <class A, class B, class Item>
+void fill_either(bool first, Item* items, const std::byte* x, std::int64_t n, std::int64_t stride,
+                 bool descending) {
+  if (first)
+    fill(items, reinterpret_cast<const A*>(x), n, stride, descending);
+  else
+    fill(items, reinterpret_cast<const B*>(x), n, stride, descending);
+}
 
 // The first `keep` items in order; what lies behind them is left as it comes.
 template <class Item>
@@ -40,16 +61,15 @@ void order(Item* items, std::int64_t n, std::int64_t keep) {
   std::sort(items, items + keep);
 }
 
-// T: what elements are compared as.
-template <class T>
+template <class Item>
 std::unique_ptr<Step> sort_step(const Problem& p, std::int64_t axis_attr, bool descending) {
-  using Kind = std::conditional_t<sizeof(T) == 4, Narrow, Wide>;
-  using Item = typename Kind::Item;
   const Shape& shape = p.in(0).shape;
+  const DType dtype = p.in(0).dtype;
   const int axis = shape.normalize_axis(static_cast<int>(axis_attr));
   const ops::AxisSplit s = ops::split_at(shape, axis);
   const std::int64_t keep = p.out().shape[axis];
   if (s.dim > (std::int64_t{1} << 32)) return nullptr;
+  const std::size_t bytes = size_of(dtype);
   const int parts = useful_threads(p.target.threads, p.in(0).numel());
   Workspace measure(nullptr);
   measure.take<Item>(s.dim * parts);
@@ -62,17 +82,19 @@ std::unique_ptr<Step> sort_step(const Problem& p, std::int64_t axis_attr, bool d
           const Range lines = part_of(s.outer * s.inner, part, parts);
           for (std::int64_t line = lines.begin; line < lines.end; ++line) {
             const std::int64_t o = line / s.inner, i = line % s.inner;
-            const T* const x = static_cast<const T*>(in[0]) + o * s.dim * s.inner + i;
-            for (std::int64_t l = 0; l < s.dim; ++l) {
-              auto key = order_key(x[l * s.inner]);
-              if (descending) key = ~key;
-              items[l] = Kind::make(key, static_cast<std::uint64_t>(l));
-            }
+            const auto at = [&](std::int64_t l) {
+              return static_cast<const std::byte*>(in[0]) +
+                     static_cast<std::size_t>((o * s.dim + l) * s.inner + i) * bytes;
+            };
+            if constexpr (std::is_same_v<Item, Narrow>)
+              fill_either<float, int>(dtype == DType::F32, items, at(0), s.dim, s.inner, descending);
+            else
+              fill_either<double, long long>(dtype == DType::F64, items, at(0), s.dim, s.inner, descending);
             order(items, s.dim, keep);
             for (std::int64_t k = 0; k < keep; ++k) {
-              const auto from = static_cast<std::int64_t>(Kind::index(items[k]));
-              const std::int64_t to = (o * keep + k) * s.inner + i;
-              static_cast<T*>(out[0])[to] = x[from * s.inner];
+              const std::int64_t from = index_of(items[k]), to = (o * keep + k) * s.inner + i;
+              std::memcpy(static_cast<std::byte*>(out[0]) + static_cast<std::size_t>(to) * bytes, at(from),
+                          bytes);
               static_cast<std::int64_t*>(out[1])[to] = from;
             }
           }
@@ -85,13 +107,11 @@ std::unique_ptr<Step> lower_line(const Problem& p, std::int64_t axis, bool desce
   if (!plain(p.in(0)) || !plain(p.out()) || !plain(p.out(1))) return nullptr;
   switch (p.in(0).dtype) {
     case DType::F32:
-      return sort_step<float>(p, axis, descending);
-    case DType::F64:
-      return sort_step<double>(p, axis, descending);
     case DType::I32:
-      return sort_step<int>(p, axis, descending);
+      return sort_step<Narrow>(p, axis, descending);
+    case DType::F64:
     case DType::I64:
-      return sort_step<long long>(p, axis, descending);
+      return sort_step<Wide>(p, axis, descending);
     default:
       return nullptr;
   }

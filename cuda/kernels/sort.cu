@@ -139,7 +139,7 @@ __global__ void tile_kernel(Output out, Tiling t, Item* runs) {
   for (int size = 2; size <= t.span; size *= 2)
     for (int stride = size / 2; stride > 0; stride /= 2) {
       for (int pair = thread; pair < kTile / 2; pair += kThreads) {
-        const int i = 2 * pair - (pair & (stride - 1)), j = i + stride;
+        const int i = (pair & -stride) << 1 | (pair & (stride - 1)), j = i | stride;
         const bool rising = size == t.span || (i & size) == 0;
         const Item a = tile[i], b = tile[j];
         if (before(b, a) == rising) {
