@@ -1,4 +1,4 @@
-#include "tests/support/cudnn_fake/fake.h"
+#include "tests/cuda_sim/cudnn/fake.h"
 
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -13,7 +13,7 @@
 #include "core/base/error.h"
 #include "cuda/libs/cudnn.h"
 #include "tests/support/cuda_sim/machine.h"
-#include "tests/support/cudnn_fake/store.h"
+#include "tests/cuda_sim/cudnn/store.h"
 
 // What a handle of cuDNN's is, here.
 struct cudnnContext {
