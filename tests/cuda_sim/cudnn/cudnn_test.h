@@ -10,8 +10,8 @@
 
 #include "cuda/ops/generated_kernel.h"
 #include "tests/cuda_sim/backend/backend_test.h"
-#include "tests/support/cuda_sim/gxx_compiler.h"
 #include "tests/cuda_sim/cudnn/fake.h"
+#include "tests/support/cuda_sim/gxx_compiler.h"
 
 namespace ingot {
 

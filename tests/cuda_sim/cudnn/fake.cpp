@@ -12,8 +12,8 @@
 
 #include "core/base/error.h"
 #include "cuda/libs/cudnn.h"
-#include "tests/support/cuda_sim/machine.h"
 #include "tests/cuda_sim/cudnn/store.h"
+#include "tests/support/cuda_sim/machine.h"
 
 // What a handle of cuDNN's is, here.
 struct cudnnContext {
