@@ -244,8 +244,8 @@ std::string kernel_key(std::string_view nvrtc_version, std::string_view text, in
   if (open != std::string_view::npos)
     for (const char c : text.substr(close + 1, open - close - 1))
       if (c != '\n' && c != ' ') name += c;
-  return cat("kernel: ", name, ", sm_", arch, ", NVRTC ", nvrtc_version, "\noptions ", join(Nvrtc::options(arch, format), " "), "\nheaders ",
-             hex(headers.value()), "\n", text);
+  return cat("kernel: ", name, ", sm_", arch, ", NVRTC ", nvrtc_version, "\noptions ",
+             join(Nvrtc::options(arch, format), " "), "\nheaders ", hex(headers.value()), "\n", text);
 }
 
 std::string compile_cached(const Nvrtc& nvrtc, KernelCache& cache, const KernelSource& kernel, int arch,
