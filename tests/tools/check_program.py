@@ -334,7 +334,10 @@ class Targets(Program):
             self.assertEqual((node["kernel"], node["workspace_bytes"]), (first["kernel"], first["workspace_bytes"]))
             self.assertEqual([(c["name"], c["taken"]) for c in others], [("own", False)], node)
             self.assertEqual(node["library_calls"], 1)
-        self.assertEqual(plan["library_calls"], 158)
+        # 158 convolutions, and the classifier's three products where cuBLASLt is there too.
+        products = [n for n in plan["nodes"] if n["op"] == "matmul" and n["kernel"] == "cublaslt"]
+        self.assertIn(len(products), (0, 3))
+        self.assertEqual(plan["library_calls"], 158 + len(products))
         self.assertGreaterEqual(plan["workspace_bytes"], max(n["workspace_bytes"] for n in plan["nodes"]))
 
     def test_resnet50_on_h200(self):
