@@ -31,6 +31,7 @@ PRESETS = {
     "release": ("release", {}),
     "debug": ("debug", {}),
     "asan": ("asan", {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+                      "LSAN_OPTIONS": f"suppressions={ROOT}/tests/support/lsan.supp:print_suppressions=0",
                       "UBSAN_OPTIONS": "print_stacktrace=1"}),
     "tsan": ("tsan", {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1",
                       "TSAN_OPTIONS": f"suppressions={ROOT}/tests/support/tsan.supp:halt_on_error=1"}),

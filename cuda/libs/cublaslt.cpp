@@ -169,10 +169,11 @@ std::shared_ptr<void> CublasLt::handle() const {
     throw CublasLtError(e.message(), e.refused(), !without_.insert(device).second);
   }
   without_.erase(device);
-  const std::shared_ptr<void> handle(made, [library = shared_from_this()](void* h) {
-    const cublasStatus_t status = library->api_->Destroy(static_cast<cublasLtHandle_t>(h));
+  // Of the functions alone: `known` keeps the deleter after the handle is gone, and would keep this object.
+  const std::shared_ptr<void> handle(made, [api = api_](void* h) {
+    const cublasStatus_t status = api->Destroy(static_cast<cublasLtHandle_t>(h));
     if (status != CUBLAS_STATUS_SUCCESS)
-      std::fprintf(stderr, "ingot: cublasLtDestroy: %s\n", library->api_->GetStatusName(status));
+      std::fprintf(stderr, "ingot: cublasLtDestroy: %s\n", api->GetStatusName(status));
   });
   known = handle;
   return handle;
