@@ -1,4 +1,4 @@
-// The fixture of tests with a cuDNN on the simulated device (tests/support/cudnn_fake): installed before each
+// The fixture of tests with a cuDNN on the simulated device (tests/support/cuda_sim/cudnn): installed before each
 // test, and afterwards nothing complained about and no handle left.
 //
 //   TEST_F(CudnnTest, Failing) {
@@ -11,7 +11,7 @@
 #include "cuda/ops/generated_kernel.h"
 #include "tests/cuda_sim/backend/backend_test.h"
 #include "tests/support/cuda_sim/gxx_compiler.h"
-#include "tests/support/cudnn_fake/fake.h"
+#include "tests/support/cuda_sim/cudnn/fake.h"
 
 namespace ingot {
 

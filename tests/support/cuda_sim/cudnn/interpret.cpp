@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/half.h"
-#include "tests/support/cudnn_fake/store.h"
+#include "tests/support/cuda_sim/cudnn/store.h"
 
 namespace ingot::fake_cudnn {
 
