@@ -1,5 +1,5 @@
-// The fixture of tests with a cuDNN on the simulated device (tests/cuda_sim/cudnn): installed before each
-// test, and afterwards nothing complained about and no handle left.
+// The fixture of tests with a cuDNN on the simulated device (tests/support/cuda_sim/cudnn): installed before
+// each test, and afterwards nothing complained about and no handle left.
 //
 //   TEST_F(CudnnTest, Failing) {
 //     install({.engines = {}});
@@ -10,7 +10,7 @@
 
 #include "cuda/ops/generated_kernel.h"
 #include "tests/cuda_sim/backend/backend_test.h"
-#include "tests/cuda_sim/cudnn/fake.h"
+#include "tests/support/cuda_sim/cudnn/fake.h"
 #include "tests/support/cuda_sim/gxx_compiler.h"
 
 namespace ingot {

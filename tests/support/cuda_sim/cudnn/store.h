@@ -1,5 +1,5 @@
-// The attributes of a descriptor, and the state of the library, as fake.cpp keeps and interpret.cpp reads
-// them.
+// What the parts of the fake share: a descriptor's attributes, which fake.cpp keeps by the rules of rules.cpp
+// and interpret.cpp gives a meaning.
 #pragma once
 
 #include <cudnn.h>
@@ -47,6 +47,18 @@ struct Descriptor {
     return *attributes.at(name).references.at(0);
   }
 };
+
+constexpr std::int64_t kMostValues = 64;  // of an attribute that is a list
+
+struct Rule {
+  cudnnBackendAttributeType_t type{};
+  std::int64_t least = 1, most = 1;
+  bool needed = true;  // before the descriptor can be finalised
+};
+using Rules = std::map<cudnnBackendAttributeName_t, Rule>;
+// Null for kinds of descriptors that the fake does not make.
+const Rules* rules_of(cudnnBackendDescriptorType_t type);
+std::size_t value_bytes(cudnnBackendAttributeType_t type);
 
 // The attributes that name the tensors of an operation: operands, and the last its result.
 struct Parts {
