@@ -6,18 +6,22 @@
 # function that registers nothing (cuda/backend/register_stub.cpp).
 #
 # INGOT_CUDA_BASE_SOURCES are cuda/base, the one folder that calls the CUDA API, and INGOT_CUDA_BACKEND_SOURCES are
-# cuda/ops and cuda/backend, plain C++ on top of it: lists of sources, not libraries, because the library compiles them
+# cuda/libs, cuda/ops and cuda/backend, plain C++ on top of it: lists of sources, not libraries, because the library compiles them
 # against the CUDA runtime and the simulator's tests compile the same files against theirs.
 # The CUDA *headers* are enough for the simulated device (tests/cuda_sim): INGOT_CUDA_HEADERS_FOUND.
 
 file(GLOB INGOT_CUDA_BASE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/base/*.cpp)
 file(GLOB INGOT_CUDA_BACKEND_SOURCES CONFIGURE_DEPENDS
-  ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
+  ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
 list(REMOVE_ITEM INGOT_CUDA_BACKEND_SOURCES ${PROJECT_SOURCE_DIR}/cuda/backend/register_stub.cpp)
+
+# Those of cuda/libs that nvcc compiles, because the library is templates of kernels.
+file(GLOB INGOT_CUDA_LIBRARY_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/libs/*.cu)
 
 set(INGOT_CUDA_SOURCES)
 set(INGOT_CUDA_HEADERS_FOUND FALSE)
 set(INGOT_CUDA_BACKEND FALSE)
+set(INGOT_CUDNN FALSE)
 set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPUs that kernels are compiled for, e.g. 80;90;100;120")
 
 # ingot_nvcc_object(object source archs...): a command that compiles a .cu file for GPUs of these architectures. Compressed,
@@ -39,6 +43,15 @@ function(ingot_nvcc_object object source)
       -MD -MF ${object}.d
     DEPENDS ${source} DEPFILE ${object}.d COMMENT "Compiling ${name} for GPUs" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+endfunction()
+
+# ingot_use_cudnn(target): for a target that compiles cuda/libs/cudnn.cpp.
+function(ingot_use_cudnn target)
+  if(INGOT_CUDNN)
+    target_include_directories(${target} SYSTEM PRIVATE ${INGOT_CUDNN_INCLUDE_DIR} ${INGOT_CUDNN_FRONTEND_INCLUDE_DIR})
+    set_property(SOURCE ${PROJECT_SOURCE_DIR}/cuda/libs/cudnn.cpp TARGET_DIRECTORY ${target}
+      APPEND PROPERTY COMPILE_DEFINITIONS INGOT_HAS_CUDNN)
+  endif()
 endfunction()
 if(INGOT_CUDA STREQUAL "OFF")
   message(STATUS "CUDA: off (INGOT_CUDA=OFF), so cuda/base and the simulated device are not built")
@@ -64,9 +77,28 @@ else()
   if(INGOT_CUDA_INCLUDE_DIR AND EXISTS ${INGOT_CUDA_INCLUDE_DIR}/cuda_runtime_api.h)
     set(INGOT_CUDA_HEADERS_FOUND TRUE)
     message(STATUS "CUDA: headers in ${INGOT_CUDA_INCLUDE_DIR}, compiler ${INGOT_NVCC}")
+    if(NOT EXISTS ${INGOT_CUDA_INCLUDE_DIR}/cublasLt.h)  # cuda/libs/cublaslt_api.h
+      message(STATUS "CUDA: cublasLt.h is not among them, so matrix products stay on Ingot's own kernels; Debian's and "
+                     "Ubuntu's package libcublas-dev-13-0 has it")
+    endif()
   else()
     message(STATUS "CUDA: no headers found, so cuda/base and the simulated device are not built; install the CUDA "
                    "Toolkit 12.8 or later, or set INGOT_CUDA_INCLUDE_DIR")
+  endif()
+
+  # cuDNN: its header, and cudnn-frontend's, which tools/bootstrap.sh unpacks under build/deps. The library itself is
+  # opened when it is wanted (cuda/libs).
+  find_path(INGOT_CUDNN_INCLUDE_DIR cudnn.h HINTS ${INGOT_CUDA_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS}
+    DOC "Folder with cudnn.h, 9.8 or later")
+  find_path(INGOT_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h
+    HINTS ${PROJECT_SOURCE_DIR}/build/deps/cudnn_frontend/include DOC "Folder with cudnn_frontend.h, 1.32 or later")
+  if(INGOT_SANITIZE)
+    message(STATUS "cuDNN: left out of sanitizer builds, which would compile its frontend for minutes")
+  elseif(INGOT_CUDNN_INCLUDE_DIR AND INGOT_CUDNN_FRONTEND_INCLUDE_DIR AND INGOT_CUDA_HEADERS_FOUND)
+    set(INGOT_CUDNN TRUE)
+    message(STATUS "cuDNN: headers in ${INGOT_CUDNN_INCLUDE_DIR} and ${INGOT_CUDNN_FRONTEND_INCLUDE_DIR}")
+  else()
+    message(STATUS "cuDNN: left out: cudnn.h or cudnn_frontend.h was not found (tools/bootstrap.sh fetches the latter)")
   endif()
 
   # Sanitizer builds test the host's code; the simulated device serves them.
@@ -85,7 +117,7 @@ else()
     list(APPEND INGOT_CUDA_SOURCES ${INGOT_CUDA_BASE_SOURCES} ${INGOT_CUDA_BACKEND_SOURCES})
     file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/kernels)
     file(GLOB kernel_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/kernels/*.cu)
-    foreach(kernel_file IN LISTS kernel_files)
+    foreach(kernel_file IN LISTS kernel_files INGOT_CUDA_LIBRARY_KERNELS)
       cmake_path(GET kernel_file STEM kernel)
       ingot_nvcc_object(${PROJECT_BINARY_DIR}/kernels/${kernel}.o ${kernel_file} ${CMAKE_CUDA_ARCHITECTURES})
       list(APPEND INGOT_CUDA_SOURCES ${PROJECT_BINARY_DIR}/kernels/${kernel}.o)

@@ -47,9 +47,9 @@ endfunction()
 
 # The public headers of the rooms, in the order of the arrows, so that the umbrella reads like the house is built.
 # The backends are private, reached through core/runtime/backend.h, and so are folders detail/ and the headers below,
-# which only their own room's sources include.
+# which only their own room's sources, or the backends', include.
 set(INGOT_PRIVATE_HEADERS
-  core/ops/elementwise_grad.h core/ops/support.h core/passes/match.h data/byte_reader.h)
+  core/base/order_key.h core/ops/elementwise_grad.h core/ops/support.h core/passes/match.h data/byte_reader.h)
 
 function(ingot_public_headers out)
   set(found)

@@ -40,11 +40,19 @@ target_link_libraries(ingot PRIVATE $<BUILD_INTERFACE:ingot_flags> $<BUILD_INTER
 if(INGOT_CUDA_BACKEND)
   target_include_directories(ingot SYSTEM PRIVATE ${INGOT_CUDA_INCLUDE_DIR})
   set_target_properties(ingot PROPERTIES LINKER_LANGUAGE CXX)
+  ingot_use_cudnn(ingot)
 endif()
 set_target_properties(ingot PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
-# JSON and file formats: much code that runs once a run, or once an epoch.
-set_source_files_properties(io/safetensors.cpp io/checkpoint.cpp train/trainer.cpp train/callbacks.cpp PROPERTIES
+# Compiled for size, because it runs once a program, a run or an epoch, and is most of the library's own code: what compiles
+# graphs, lowers nodes, makes kernels' text, appends graph; JSON and file formats; ops whose references need not be fast, because
+# every type that matters has a lowering.
+file(GLOB once_sources CONFIGURE_DEPENDS
+  ${PROJECT_SOURCE_DIR}/core/autodiff/*.cpp ${PROJECT_SOURCE_DIR}/core/op/*.cpp ${PROJECT_SOURCE_DIR}/core/passes/*.cpp
+  ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp
+  ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
+  ${PROJECT_SOURCE_DIR}/optim/*.cpp)
+set_property(SOURCE ${once_sources} train/trainer.cpp train/callbacks.cpp core/ops/scan.cpp core/ops/sort.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)

@@ -6,17 +6,19 @@
 #   tools/bootstrap.sh --check  installs nothing: says what is missing, and exits 1 if anything is
 #
 # Debian and its kin as root: apt installs. Elsewhere it lists what to install and stops with exit 1. oneDNN is the
-# system's when CMake finds version 3 there, else two wheels, checked by hash, unpacked under build/deps/onednn.
+# system's when CMake finds version 3 there, else two wheels, checked by hash, unpacked under build/deps/onednn. Where
+# there is a CUDA toolkit, cudnn-frontend's headers come from a wheel likewise, and nvdisasm, which tools/kernel_report.py
+# needs, where the toolkit has none.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 deps=$root/build/deps
 dataset=/usr/share/datasets/fashion-mnist
-lint=no check=no
+lint=no check=no optional=wanted
 for argument in "$@"; do
   case $argument in
     --lint) lint=yes ;;
     --check) check=yes ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "bootstrap: unknown argument '$argument'; see tools/bootstrap.sh --help" >&2; exit 2 ;;
   esac
 done
@@ -24,11 +26,22 @@ done
 has() { command -v "$1" >/dev/null 2>&1; }
 is_debian() { has apt-get && has dpkg; }
 
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# toolkit PROGRAM: whether the CUDA toolkit has it, on the path or in the usual folders.
+toolkit() {
+  local home
+  has "$1" && return
+  for home in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda; do
+    [ -n "$home" ] && [ -x "$home/bin/$1" ] && return
+  done
+  return 1
+}
 
-# Debian's names of the packages that are missing, one a line. `onednn` is not a package of Debian 12: it stands for
-# the wheels.
+scratch=$(mktemp -d)
+staging=
+trap 'rm -rf "$scratch" ${staging:+"$staging"}' EXIT
+
+# Debian's names of the packages that are missing, one a line. `onednn`, `nvdisasm` and `cudnn_frontend` are not packages
+# of Debian 12: they stand for the wheels.
 missing() {
   has g++ || has c++ || echo g++
   has make || echo make
@@ -42,6 +55,10 @@ missing() {
     has clang-tidy || echo clang-tidy
   fi
   [ -e $dataset/train-images-idx3-ubyte.gz ] || ! is_debian || echo dataset-fashion-mnist
+  if [ $optional = wanted ] && toolkit nvcc; then
+    toolkit nvdisasm || [ -x "$deps/nvdisasm/nvdisasm" ] || echo nvdisasm
+    [ -e "$deps/cudnn_frontend/include/cudnn_frontend.h" ] || echo cudnn_frontend
+  fi
   missing_libraries
 }
 
@@ -85,13 +102,27 @@ run_pip() {
   elif python3 -m venv "$scratch/venv" >/dev/null 2>&1; then
     "$scratch/venv/bin/python" -m pip "$@"
   else
-    echo "bootstrap: oneDNN is fetched with pip, and this Python has neither pip nor venv: install python3-pip" >&2
+    echo "bootstrap: wheels are fetched with pip, and this Python has neither pip nor venv: install python3-pip" >&2
     return 1
   fi
 }
 
-# Everything happens in a folder beside the final one, which appears by one rename: an interruption leaves nothing
-# that a later run would take for the library.
+# stage NAME [pip options]: the wheels of tools/NAME-requirements.txt, in "$staging/wheels". All happens in a folder beside the final
+# one, which appears by one rename (publish NAME): an interruption leaves nothing that a later run would take for it.
+stage() {
+  mkdir -p "$deps" || return
+  find "$deps" -maxdepth 1 -name ".$1.*" -mmin +60 -exec rm -rf {} +  # of runs that were killed outright
+  staging=$(mktemp -d "$deps/.$1.XXXXXX") || return
+  run_pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: "${@:2}" \
+    --dest "$staging/wheels" --requirement "$root/tools/$1-requirements.txt"
+}
+publish() {
+  rm -rf "${deps:?}/$1"
+  mv "$staging/$1" "$deps/$1"
+  rm -rf "$staging"
+  staging=
+}
+
 fetch_onednn() {
   if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
     echo "bootstrap: the oneDNN wheels are for Linux on x86-64; install oneDNN 3 by other means (conda-forge's" \
@@ -99,13 +130,7 @@ fetch_onednn() {
     return 1
   fi
   echo "bootstrap: fetching oneDNN 3.2 into build/deps/onednn"
-  mkdir -p "$deps"
-  find "$deps" -maxdepth 1 -name '.onednn.*' -mmin +60 -exec rm -rf {} +  # of runs that were killed outright
-  local staging
-  staging=$(mktemp -d "$deps/.onednn.XXXXXX")
-  trap 'rm -rf "$scratch" "'"$staging"'"' EXIT
-  run_pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
-    --dest "$staging/wheels" --requirement "$root/tools/onednn-requirements.txt"
+  stage onednn
   python3 - "$staging" <<'PYTHON'
 # The wheels keep a plain prefix (include, lib, share) in NAME.data/data.
 import filecmp, os, pathlib, sys, zipfile
@@ -127,9 +152,47 @@ for short, full in (("libdnnl.so.3", "libdnnl.so.3.2"), ("libdnnl.so", "libdnnl.
         (prefix / "lib" / short).unlink()
         (prefix / "lib" / short).symlink_to(full)
 PYTHON
-  rm -rf "$deps/onednn"
-  mv "$staging/onednn" "$deps/onednn"
-  rm -rf "$staging"
+  publish onednn
+}
+
+fetch_nvdisasm() {
+  echo "bootstrap: fetching nvdisasm into build/deps/nvdisasm"
+  stage nvdisasm || return
+  python3 - "$staging" <<'PYTHON' || return
+# The program and its licence.
+import pathlib, sys, zipfile
+
+staging = pathlib.Path(sys.argv[1])
+folder = staging / "nvdisasm"
+folder.mkdir()
+(wheel,) = (staging / "wheels").glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    for name in archive.namelist():
+        if name.endswith(("/bin/nvdisasm", "/License.txt")):
+            (folder / name.rpartition("/")[2]).write_bytes(archive.read(name))
+(folder / "nvdisasm").chmod(0o755)
+PYTHON
+  publish nvdisasm
+}
+
+fetch_cudnn_frontend() {
+  echo "bootstrap: fetching cudnn-frontend 1.32 into build/deps/cudnn_frontend"
+  # One wheel whatever Python is here: it is unpacked, not installed.
+  stage cudnn_frontend --python-version 3.11 --implementation cp --abi cp311 --platform manylinux_2_28_x86_64 || return
+  python3 - "$staging" <<'PYTHON' || return
+# The headers and the licence.
+import pathlib, sys, zipfile
+
+staging = pathlib.Path(sys.argv[1])
+(wheel,) = (staging / "wheels").glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    for name in archive.namelist():
+        if name.startswith("include/") and not name.endswith("/") or name.rpartition("/")[2].startswith("LICENSE"):
+            target = staging / "cudnn_frontend" / (name if name.startswith("include/") else name.rpartition("/")[2])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(name))
+PYTHON
+  publish cudnn_frontend
 }
 
 find_missing
@@ -146,7 +209,7 @@ fi
 
 packages=()
 for name in "${wanted[@]}"; do
-  [ "$name" = onednn ] || packages+=("$name")
+  case $name in onednn | nvdisasm | cudnn_frontend) ;; *) packages+=("$name") ;; esac
 done
 if [[ " ${wanted[*]} " == *" onednn "* ]] && is_debian && ! python3 -m pip --version >/dev/null 2>&1; then
   packages+=(python3-pip)
@@ -174,6 +237,17 @@ if [ ${#packages[@]} -gt 0 ]; then
   }
 fi
 # Only now can CMake be asked on a machine that had none.
+find_missing
+# Ingot builds and runs without these two, so a machine that cannot reach PyPI goes on.
+if [[ " ${wanted[*]} " == *" nvdisasm "* ]]; then
+  fetch_nvdisasm ||
+    echo "bootstrap: nvdisasm could not be fetched; tools/kernel_report.py and its tests need it" >&2
+fi
+if [[ " ${wanted[*]} " == *" cudnn_frontend "* ]]; then
+  fetch_cudnn_frontend ||
+    echo "bootstrap: cudnn-frontend could not be fetched; without it convolutions run on Ingot's own kernels" >&2
+fi
+optional=tried
 find_missing
 if [ "${wanted[*]}" = onednn ]; then
   fetch_onednn

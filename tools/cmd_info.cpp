@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/op/registry.h"
+#include "io/target_file.h"
 #include "tools/commands.h"
 
 namespace ingot::tools {
@@ -49,6 +50,23 @@ int print_ops(bool json) {
   return 0;
 }
 
+// A description is one a user may save, change and pass to --target.
+int print_targets(bool json) {
+  nlohmann::ordered_json all;
+  for (const auto& [name, text] : described_targets()) {
+    all[name] = nlohmann::ordered_json::parse(text);
+    if (!json) {
+      const Target t = read_target(name);
+      std::printf("%-8s %s, sm_%d, %s multiprocessors, %s\n", name.c_str(),
+                  all[name]["deviceName"].get<std::string>().c_str(), t.sm,
+                  all[name]["multiProcessorCount"].dump().c_str(),
+                  human_bytes(static_cast<double>(t.memory_bytes)).c_str());
+    }
+  }
+  if (json) std::printf("%s\n", all.dump(2).c_str());
+  return 0;
+}
+
 int print_build(bool json) {
   const Target t = Target::cpu();
   nlohmann::ordered_json j;
@@ -76,7 +94,7 @@ int print_build(bool json) {
   std::printf("cpu     %s, memory %s\n", t.name.c_str(),
               human_bytes(static_cast<double>(t.memory_bytes)).c_str());
   for (const auto& [name, text] : gpu) std::printf("%-7s %s\n", name.c_str(), text.c_str());
-  std::printf("models  `ingot info models`\nops     `ingot info ops`\n");
+  std::printf("models  `ingot info models`\nops     `ingot info ops`\ntargets `ingot info targets`\n");
   return 0;
 }
 
@@ -85,14 +103,15 @@ int print_build(bool json) {
 Action add_info(CLI::App& app) {
   auto topic = std::make_shared<std::string>("build");
   auto json = std::make_shared<bool>(false);
-  app.add_option("topic", *topic, "build, models or ops")
+  app.add_option("topic", *topic, "build, models, ops or targets")
       ->capture_default_str()
-      ->check(CLI::IsMember({"build", "models", "ops"}));
+      ->check(CLI::IsMember({"build", "models", "ops", "targets"}));
   app.add_flag("--json", *json, "Print JSON");
   app.footer("Example:\n  ingot info models");
   return [topic, json] {
     if (*topic == "models") return print_models(*json);
     if (*topic == "ops") return print_ops(*json);
+    if (*topic == "targets") return print_targets(*json);
     return print_build(*json);
   };
 }

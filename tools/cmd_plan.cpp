@@ -14,18 +14,44 @@ namespace ingot::tools {
 namespace {
 
 struct PlanArguments : ProgramArguments {
-  bool json = false;
+  bool json = false, explain = false;
   int top = 10;
   std::string svg, fit;
 };
 
-nlohmann::ordered_json to_json(const Program& p, std::int64_t batch, const std::string& model,
-                               const std::string& mode) {
+nlohmann::ordered_json to_json(const Candidate& c) {
+  nlohmann::ordered_json j = {{"name", c.name}, {"taken", c.taken}};
+  if (!c.kernel.empty()) j["kernel"] = c.kernel, j["workspace_bytes"] = c.workspace_bytes;
+  if (!c.why.empty()) j["why"] = c.why;
+  return j;
+}
+
+// A node of the schedule: what runs it, and with `explain` what else could.
+nlohmann::ordered_json to_json(const Program& p, NodeId n, bool explain) {
+  const Node& node = p.graph().node(n);
+  const Step& step = p.step(n);
+  nlohmann::ordered_json j = {{"name", node.name},
+                              {"op", node.op},
+                              {"kernel", step.is_view ? "view" : step.kernel},
+                              {"workspace_bytes", step.workspace_bytes},
+                              {"launches", step.launches(node.inputs.size(), node.outputs.size())},
+                              {"library_calls", step.library_calls}};
+  if (explain) {
+    j["candidates"] = nlohmann::ordered_json::array();
+    for (const Candidate& c : p.backend().explain(p.graph(), node, p.target()))
+      j["candidates"].push_back(to_json(c));
+  }
+  return j;
+}
+
+nlohmann::ordered_json to_json(const Program& p, const PlanArguments& a, std::int64_t batch) {
   const MemoryReport& r = p.report();
   nlohmann::ordered_json j;
-  j["model"] = model;
-  j["mode"] = mode;
+  j["model"] = a.model.model;
+  j["mode"] = a.mode;
   j["batch_size"] = batch;
+  j["target"] = p.target().name;
+  j["planned_for_a_description"] = !p.target().described.empty();
   j["arena_bytes"] = r.arena_bytes;
   j["max_live_bytes"] = r.max_live_bytes;
   j["parameter_bytes"] = r.parameter_bytes;
@@ -38,7 +64,28 @@ nlohmann::ordered_json to_json(const Program& p, std::int64_t batch, const std::
   j["flops"] = p.flops();
   j["bytes_moved"] = p.bytes_moved();
   j["steps"] = p.schedule().size();
+  j["launches"] = p.launches();
+  j["library_calls"] = p.library_calls();
+  j["nodes"] = nlohmann::ordered_json::array();
+  for (const NodeId n : p.schedule()) j["nodes"].push_back(to_json(p, n, a.explain));
   return j;
+}
+
+// For each node its candidates, the taken one marked.
+std::string explanation(const Program& p) {
+  std::string text;
+  for (const NodeId n : p.schedule()) {
+    const Node& node = p.graph().node(n);
+    text += cat(node.name, "  (", node.op, ")\n");
+    for (const Candidate& c : p.backend().explain(p.graph(), node, p.target())) {
+      text +=
+          cat(c.taken ? "  * " : "    ", c.name, ": ", c.kernel.empty() ? "declines: " + c.why : c.kernel);
+      if (!c.kernel.empty() && c.workspace_bytes != 0)
+        text += cat(", workspace ", human_bytes(static_cast<double>(c.workspace_bytes)));
+      text += "\n";
+    }
+  }
+  return text;
 }
 
 // A graph as data; values are numbered as in its text. With a program, each node has its kernel, and says
@@ -111,12 +158,19 @@ int run_plan(const PlanArguments& a) {
   if (!a.svg.empty())
     write_file(a.svg, plan_svg(*p, cat(a.model.model, ", ", a.mode, ", batch ", batch, ", ", a.dtype)));
   if (a.json) {
-    std::printf("%s\n", to_json(*p, batch, a.model.model, a.mode).dump(2).c_str());
+    std::printf("%s\n", to_json(*p, a, batch).dump(2).c_str());
     return 0;
   }
-  std::printf("%s, %s, batch %lld, %s on %s\n\n%s", a.model.model.c_str(), a.mode.c_str(),
-              static_cast<long long>(batch), a.dtype.c_str(), p->target().name.c_str(),
-              plan_table(*p, a.top).c_str());
+  std::printf("%s, %s, batch %lld, %s on %s\n", a.model.model.c_str(), a.mode.c_str(),
+              static_cast<long long>(batch), a.dtype.c_str(), p->target().name.c_str());
+  if (!p->target().described.empty())
+    std::printf("planned from a description; nothing of it has run on that device\n");
+  std::printf("\n%s", plan_table(*p, a.top).c_str());
+  if (p->target().backend != "cpu")
+    std::printf("\nlaunches a step: %d of Ingot's kernels, copies and fills, %d calls of libraries\n",
+                p->launches(), p->library_calls());
+  if (a.explain)
+    std::printf("\ncandidates of each node, best first; * is taken\n%s", explanation(*p).c_str());
   return 0;
 }
 
@@ -130,10 +184,12 @@ Action add_plan(CLI::App& app) {
       ->capture_default_str()
       ->check(between(0, std::numeric_limits<int>::max()));
   app.add_option("--svg", a->svg, "Draw the plan (offset against step) into this file");
+  app.add_flag("--explain", a->explain, "For each node which kernels there were, which was taken, and why");
+  a->device.add_described_to(app);
   app.add_option("--fit", a->fit, "Find the largest batch that needs at most this much, e.g. 2GiB");
   app.footer(
       "Example:\n  ingot plan resnet18 --batch-size 16 --svg plan.svg\n  ingot plan resnet50 --mode train "
-      "--fit 8GiB");
+      "--fit 8GiB\n  ingot plan resnet50 --batch-size 256 --target h200 --explain");
   return [a] { return run_plan(*a); };
 }
 

@@ -21,12 +21,17 @@ Action add_plan(CLI::App& app);
 Action add_graph(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_info(CLI::App& app);
+Action add_cache(CLI::App& app);
 
 // Options that several verbs share.
 struct DeviceOptions {
   std::string device = "cpu";
+  std::string described;  // a GPU that is not here; empty: `device`
   int threads = 0;
+  bool allow_tf32 = false, allow_nondeterministic = false;
+  std::string autotune = "heuristic", workspace_limit;
   void add_to(CLI::App& app);
+  void add_described_to(CLI::App& app);  // --target, for verbs that run nothing
   Target target() const;
 };
 

@@ -32,13 +32,15 @@ int main(int argc, char** argv) {
     const char* doc;
     tools::Action (*add)(CLI::App&);
   };
-  const Verb verbs[] = {{"train", "Train a model on a data set", tools::add_train},
-                        {"eval", "Loss, accuracy and confusion matrix of a checkpoint", tools::add_eval},
-                        {"predict", "The most likely classes of images", tools::add_predict},
-                        {"plan", "Bytes and work of a model before it runs", tools::add_plan},
-                        {"graph", "Print a model's graph, as written or as compiled", tools::add_graph},
-                        {"bench", "Time a model's step on synthetic data", tools::add_bench},
-                        {"info", "This build, the machine, the models and the ops", tools::add_info}};
+  const Verb verbs[] = {
+      {"train", "Train a model on a data set", tools::add_train},
+      {"eval", "Loss, accuracy and confusion matrix of a checkpoint", tools::add_eval},
+      {"predict", "The most likely classes of images", tools::add_predict},
+      {"plan", "Bytes and work of a model before it runs", tools::add_plan},
+      {"graph", "Print a model's graph, as written or as compiled", tools::add_graph},
+      {"bench", "Time a model's step on synthetic data", tools::add_bench},
+      {"info", "This build, the machine, the models and the ops", tools::add_info},
+      {"cache", "What is kept on the disk: compiled kernels and measured choices", tools::add_cache}};
   tools::Action action;
   for (const Verb& v : verbs) {
     CLI::App* sub = app.add_subcommand(v.name, v.doc);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "io/target_file.h"
 #include "tools/commands.h"
 #include "train/step_graph.h"
 
@@ -105,11 +106,44 @@ void DeviceOptions::add_to(CLI::App& app) {
   app.add_option("--threads", threads, "Threads; 0 uses every core this process may use")
       ->capture_default_str()
       ->check(between(0, std::numeric_limits<int>::max()));  // Target::cpu knows how many are sensible
+  app.add_option(
+         "--autotune", autotune,
+         "On a GPU, how kernels are chosen: off (Ingot's own), heuristic, or measure (timed once, kept "
+         "on the disk)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"off", "heuristic", "measure"}));
+  app.add_option("--workspace-limit", workspace_limit,
+                 "On a GPU, take no plan of a library that wants more workspace, e.g. 256MiB");
+  app.add_flag("--allow-tf32", allow_tf32,
+               "On a GPU, f32 products and convolutions may round operands to TF32 (10 bits of mantissa)");
+  app.add_flag(
+      "--allow-nondeterministic", allow_nondeterministic,
+      "On a GPU, libraries may use algorithms whose results differ in the last bits from run to run");
+}
+
+void DeviceOptions::add_described_to(CLI::App& app) {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : described_targets()) names.push_back(name);
+  app.add_option(
+         "--target", described,
+         cat("Plan for a GPU that need not be here: ", join(names), " or a JSON file that describes one"))
+      ->excludes(app.get_option("--device"));
 }
 
 Target DeviceOptions::target() const {
   const int number = device_number(device);
-  return number < 0 ? Target::cpu(threads) : Target::cuda(number);
+  Target t = !described.empty() ? read_target(described)
+             : number < 0       ? Target::cpu(threads)
+                                : Target::cuda(number);
+  t.allow_tf32 = allow_tf32;
+  t.deterministic = !allow_nondeterministic;
+  t.autotune = autotune == "off"       ? Autotune::Off
+               : autotune == "measure" ? Autotune::Measure
+                                       : Autotune::Heuristic;
+  if (t.autotune == Autotune::Measure && !t.described.empty())
+    throw UsageError("--autotune measure needs the device itself; with --target use heuristic or off");
+  if (!workspace_limit.empty()) t.workspace_limit = parse_bytes(workspace_limit);
+  return t;
 }
 
 void ModelArguments::add_to(CLI::App& app) {

@@ -1,6 +1,9 @@
 #include "core/ops/gather.h"
 
+#include <cstring>
+
 #include "core/ops/check.h"
+#include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/reference.h"
 #include "core/ops/view.h"
@@ -110,6 +113,81 @@ void reference_scatter_add(const RefArgs& a) {
         out[i] = from_double<T>(sums[i]);
     }
   });
+}
+
+// --- take_along_axis, put_along_axis
+
+// Checks indices for each element of `other`, which may differ along the axis alone.
+int check_along(const InferArgs& a, std::int64_t axis_attr, const Shape& other) {
+  ops::check_index(a, 1, "the index operand");
+  const int axis = ops::check_axis(a, axis_attr, other);
+  Shape expected = other;
+  if (a.shape(1).rank() == other.rank()) expected[axis] = a.shape(1)[axis];
+  ops::check_shape(a, 1, "the index operand", expected);
+  return axis;
+}
+
+std::vector<TensorType> infer_take_along_axis(const InferArgs& a) {
+  check_along(a, a.attrs.as<TakeAlongAxisAttrs>().axis, a.shape(0));
+  return {{a.dtype(0), a.shape(1)}};
+}
+
+// Indices may repeat, so gradients are added, at their places in the flattened operand.
+std::vector<Value> gradient_take_along_axis(GradContext& c) {
+  const Shape shape = c.input(0).shape(), taken = c.input(1).shape();
+  const int axis = shape.normalize_axis(static_cast<int>(c.attrs<TakeAlongAxisAttrs>().axis));
+  const ops::AxisSplit s = ops::split_at(shape, axis);
+  const Shape flat{taken.numel()};
+  const Value index = cast(c.input(1), DType::I64);
+  const Value row = where(lt(index, 0.0), index + static_cast<double>(s.dim), index);
+  const Value line = reshape(iota(c.graph(), s.outer), Shape{s.outer, 1, 1}) * static_cast<double>(s.dim);
+  const Value at =
+      (line + reshape(row, Shape{s.outer, taken[axis], s.inner})) * static_cast<double>(s.inner) +
+      reshape(iota(c.graph(), s.inner), Shape{1, 1, s.inner});
+  const Value sum = scatter_add(reshape(c.grad(), flat), reshape(at, flat), 0, Shape{shape.numel()});
+  return {reshape(sum, shape), Value()};
+}
+
+// Moves element k of `some` from or to the place in `whole` that index k names.
+template <class Move>
+void each_along(std::string_view op, std::int64_t axis_attr, const Tensor& whole, const Tensor& some,
+                const Tensor& indices, const Move& move) {
+  const int axis = whole.shape().normalize_axis(static_cast<int>(axis_attr));
+  const ops::AxisSplit s = ops::split_at(whole.shape(), axis), t = ops::split_at(some.shape(), axis);
+  const std::size_t bytes = size_of(whole.dtype());
+  for (std::int64_t k = 0; k < some.numel(); ++k) {
+    const std::int64_t o = k / (t.dim * t.inner), row = position(op, ops::index_at(indices, k), s.dim);
+    const auto at = static_cast<std::size_t>((o * s.dim + row) * s.inner + k % t.inner);
+    move(some.as_bytes().data() + static_cast<std::size_t>(k) * bytes, whole.as_bytes().data() + at * bytes,
+         bytes);
+  }
+}
+
+void reference_take_along_axis(const RefArgs& a) {
+  each_along("take_along_axis", a.attrs.as<TakeAlongAxisAttrs>().axis, a.inputs[0], a.outputs[0], a.inputs[1],
+             [](std::byte* some, const std::byte* whole, std::size_t n) { std::memcpy(some, whole, n); });
+}
+
+std::vector<TensorType> infer_put_along_axis(const InferArgs& a) {
+  const auto& p = a.attrs.as<PutAlongAxisAttrs>();
+  const int axis = check_along(a, p.axis, a.shape(0));
+  ops::check_shape(a, 1, "the index operand", a.shape(0));
+  if (p.size < a.shape(0)[axis])
+    throw ShapeError(cat(a.op, ": 'size' must be at least ", a.shape(0)[axis],
+                         ", the number of updates with different indices along the axis, got ", p.size));
+  Shape to = a.shape(0);
+  to[axis] = p.size;
+  return {{a.dtype(0), to}};
+}
+
+std::vector<Value> gradient_put_along_axis(GradContext& c) {
+  return {take_along_axis(c.grad(), c.input(1), c.attrs<PutAlongAxisAttrs>().axis), Value()};
+}
+
+void reference_put_along_axis(const RefArgs& a) {
+  zero(a.outputs[0]);
+  each_along("put_along_axis", a.attrs.as<PutAlongAxisAttrs>().axis, a.outputs[0], a.inputs[0], a.inputs[1],
+             [](const std::byte* some, std::byte* whole, std::size_t n) { std::memcpy(whole, some, n); });
 }
 
 // --- one_hot
@@ -256,6 +334,18 @@ OpDef def_scatter_add() {
                  cost_scatter);
 }
 
+OpDef def_take_along_axis() {
+  return indexed("take_along_axis", "Takes elements along an axis, each at an index of its own.",
+                 TakeAlongAxisAttrs{}, infer_take_along_axis, gradient_take_along_axis,
+                 reference_take_along_axis, cost_rows);
+}
+
+OpDef def_put_along_axis() {
+  return indexed("put_along_axis", "Puts elements into zeros along an axis, each at an index of its own.",
+                 PutAlongAxisAttrs{}, infer_put_along_axis, gradient_put_along_axis, reference_put_along_axis,
+                 nullptr);
+}
+
 OpDef def_one_hot() {
   OpDef d = indexed("one_hot", "A new last axis with 1 at the index and 0 elsewhere.", OneHotAttrs{},
                     infer_one_hot, nullptr, reference_one_hot, nullptr);
@@ -282,6 +372,14 @@ Value gather(Value x, Value indices, std::int64_t axis, SourceLoc loc) {
 
 Value scatter_add(Value updates, Value indices, std::int64_t axis, const Shape& shape, SourceLoc loc) {
   return apply1("scatter_add", {updates, indices}, ScatterAddAttrs{axis, shape}, std::move(loc));
+}
+
+Value take_along_axis(Value x, Value indices, std::int64_t axis, SourceLoc loc) {
+  return apply1("take_along_axis", {x, indices}, TakeAlongAxisAttrs{axis}, std::move(loc));
+}
+
+Value put_along_axis(Value updates, Value indices, std::int64_t axis, std::int64_t size, SourceLoc loc) {
+  return apply1("put_along_axis", {updates, indices}, PutAlongAxisAttrs{axis, size}, std::move(loc));
 }
 
 Value one_hot(Value indices, std::int64_t depth, DType dtype, SourceLoc loc) {

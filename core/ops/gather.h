@@ -29,6 +29,18 @@ struct ScatterAddAttrs {
   }
 };
 
+using TakeAlongAxisAttrs = GatherAttrs;
+
+struct PutAlongAxisAttrs {
+  std::int64_t axis = 0;
+  std::int64_t size = 0;  // of the result along the axis
+  template <class Self, class Visit>
+  static void fields(Self& s, Visit&& v) {
+    v("axis", s.axis);
+    v("size", s.size);
+  }
+};
+
 struct OneHotAttrs {
   std::int64_t depth = 1;
   DType dtype = DType::F32;
@@ -65,6 +77,17 @@ Value gather(Value x, Value indices, std::int64_t axis = 0, SourceLoc loc = Sour
 // the order of `indices`, so the result is the same in every run.
 Value scatter_add(Value updates, Value indices, std::int64_t axis, const Shape& shape,
                   SourceLoc loc = SourceLoc::current());
+
+// y[.., j, ..] = x[.., indices[.., j, ..], ..]: an index for each element, of x's shape but for the axis
+// (torch.take_along_dim, ONNX GatherElements). Negative indices count from the end; others outside the axis
+// are an error (UsageError on the CPU).
+Value take_along_axis(Value x, Value indices, std::int64_t axis, SourceLoc loc = SourceLoc::current());
+
+// The inverse for indices of which no two along the axis are the same, as sort() and topk() make them: zeros
+// with y[.., indices[.., j, ..], ..] = updates[.., j, ..], `size` long along the axis. Of the same place
+// written twice, one write stays; which one is left open.
+Value put_along_axis(Value updates, Value indices, std::int64_t axis, std::int64_t size,
+                     SourceLoc loc = SourceLoc::current());
 
 // [..., depth] of `dtype`: 1 at the index and 0 elsewhere. Negative indices count from the end; an index
 // outside

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,22 @@
 #include "core/runtime/target.h"
 
 namespace ingot {
+
+// What a backend keeps on the disk between processes: compiled kernels, measured choices.
+struct CacheEntry {
+  std::string title;  // "choice: conv2d ...", "kernel: ew_add, sm_90"
+  std::string file;
+  std::uint64_t bytes = 0;
+};
+
+// One of the ways to run a node, for explanations.
+struct Candidate {
+  std::string name;    // whose kernels: "own", "cudnn", "cublaslt"
+  std::string kernel;  // what it would run; empty when it declines
+  std::size_t workspace_bytes = 0;
+  bool taken = false;
+  std::string why;  // it declines, or is not taken
+};
 
 class Backend {
  public:
@@ -53,6 +70,18 @@ class Backend {
 
   // Never null; throws UsageError with the reason when refuses() has one.
   virtual std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const = 0;
+
+  // The node's candidates, best first, and which of them lower() takes.
+  virtual std::vector<Candidate> explain(const Graph& graph, const Node& node, const Target& target) const {
+    static_cast<void>(graph), static_cast<void>(node), static_cast<void>(target);
+    return {};
+  }
+
+  // What is kept on the disk, latest used first, and where; clear_cache() removes it and says how many files
+  // went.
+  virtual std::vector<CacheEntry> cache_entries() const { return {}; }
+  virtual std::string cache_folder() const { return ""; }
+  virtual std::size_t clear_cache() const { return 0; }
 
   // Device memory, 64-byte aligned; freed when the last handle goes. Throws OutOfMemoryError that names
   // the bytes, DeviceError for anything else.

@@ -305,6 +305,21 @@ ProgramPtr compile(const Graph& graph, const CompileOptions& options) {
   return Compiler(graph, options).run();
 }
 
+int Program::launches() const {
+  int sum = static_cast<int>(copies_.size()) * (target_.backend == "cpu" ? 0 : 1);
+  for (const NodeId n : schedule_) {
+    const Node& node = graph_.node(n);
+    if (!step(n).is_view) sum += step(n).launches(node.inputs.size(), node.outputs.size());
+  }
+  return sum;
+}
+
+int Program::library_calls() const {
+  int sum = 0;
+  for (const NodeId n : schedule_) sum += step(n).library_calls;
+  return sum;
+}
+
 double Program::flops() const {
   double sum = 0.0;
   for (const NodeId n : schedule_) sum += cost(graph_, graph_.node(n)).flops;

@@ -23,6 +23,10 @@ bool takes_elementwise(const TensorType& t) {
   return !t.layout.is_row_major() && t.physical_numel() == t.numel();
 }
 
+bool left_out(const Lowering& row, const Target& target) {
+  return target.autotune == Autotune::Off && std::string_view(row.name) != "own";
+}
+
 }  // namespace
 
 std::string describe(const Problem& p) {
@@ -34,8 +38,51 @@ std::string describe(const Problem& p) {
 std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p) {
   if (const auto* rows = table.find(p.node.op))
     for (const Lowering& row : *rows)
-      if (auto step = row.lower(p)) return step;
+      if (!left_out(row, p.target))
+        if (auto step = row.lower(p)) return step;
   return nullptr;
+}
+
+std::vector<std::unique_ptr<Step>> all_steps(const LoweringTable& table, const Problem& p) {
+  std::vector<std::unique_ptr<Step>> steps;
+  const auto* rows = table.find(p.node.op);
+  if (rows == nullptr) return steps;
+  for (const Lowering& row : *rows) {
+    Problem asked = p;
+    for (asked.alternative = 0; asked.alternative < row.alternatives && !left_out(row, p.target);
+         ++asked.alternative) {
+      auto step = row.lower(asked);
+      if (step == nullptr) break;
+      steps.push_back(std::move(step));
+    }
+  }
+  return steps;
+}
+
+std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p) {
+  std::vector<Candidate> all;
+  const auto* rows = table.find(p.node.op);
+  if (rows == nullptr) return all;
+  bool taken = false;
+  for (const Lowering& row : *rows) {
+    std::string why;
+    Problem asked = p;
+    asked.why = &why;
+    const auto step = left_out(row, p.target) ? nullptr : row.lower(asked);
+    if (left_out(row, p.target)) why = "libraries are left out (autotune off)";
+    Candidate c{row.name, "", 0, false, ""};
+    if (step != nullptr) {
+      c.kernel = step->is_view ? "view" : step->kernel;
+      c.workspace_bytes = step->workspace_bytes;
+      c.taken = !taken;
+      c.why = taken ? "an earlier candidate accepts" : "";
+      taken = true;
+    } else {
+      c.why = why.empty() ? "not for these types, layouts or attributes" : why;
+    }
+    all.push_back(std::move(c));
+  }
+  return all;
 }
 
 std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const Problem& p,
@@ -48,6 +95,7 @@ std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const
     for (Layout& layout : l.inputs) layout = layout.canonical();
     for (Layout& layout : l.outputs) layout = layout.canonical();
     const Graph alone = trial(p, l);
+    if (left_out(row, p.target)) continue;
     if (row.lower({alone, alone.nodes()[0], p.target}) != nullptr) return l;
   }
   return std::nullopt;

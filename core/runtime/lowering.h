@@ -8,6 +8,8 @@
 //   table.add("relu", {.lower = lower_relu});
 //   if (auto step = first_step(table, {graph, node, target})) ...
 //
+// A candidate that declines says why through Problem::decline; `ingot plan --explain` prints it.
+//
 // `lower` may depend on the types and layouts of the node's operands, its attributes and the target, on
 // nothing else of the graph: the layout pass tries candidates on a graph that holds the node alone.
 // Preparation that is costly but cannot fail (generating a primitive's code) belongs into Step::bind, so that
@@ -32,6 +34,8 @@ struct Problem {
   const Graph& graph;
   const Node& node;
   const Target& target;
+  std::string* why = nullptr;  // where a candidate that declines leaves its reason
+  int alternative = 0;         // which of the candidate's own, below Lowering::alternatives
 
   const TensorType& in(int i) const { return graph.type(node.inputs.at(static_cast<std::size_t>(i))); }
   const TensorType& out(int i = 0) const { return graph.type(node.outputs.at(static_cast<std::size_t>(i))); }
@@ -40,6 +44,12 @@ struct Problem {
   template <class A>
   const A& attrs() const {
     return node.attrs.template as<A>();
+  }
+  // What a candidate returns that declines: return p.decline("cuDNN has no ", name(t.dtype)).
+  template <class... Parts>
+  std::unique_ptr<Step> decline(const Parts&... reason) const {
+    if (why != nullptr) *why = cat(reason...);
+    return nullptr;
   }
 };
 
@@ -53,6 +63,8 @@ using LayoutFn = Backend::Layouts (*)(const Problem&, const std::vector<bool>& s
 struct Lowering {
   LowerFn lower = nullptr;
   LayoutFn layouts = nullptr;  // null: row-major in and out
+  const char* name = "own";    // whose kernels: "own", or a library: "cudnn", "cublaslt"
+  int alternatives = 1;        // how many ways this candidate may have, best first by its own heuristics
 };
 
 class LoweringTable {
@@ -68,7 +80,13 @@ class LoweringTable {
 };
 
 // The step of the first candidate that accepts the problem; null when all decline or there is none.
+// Libraries are left out where the target says so (Autotune::Off).
 std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p);
+// The steps of all that accept, each candidate's alternatives after one another, in the order of
+// first_step().
+std::vector<std::unique_ptr<Step>> all_steps(const LoweringTable& table, const Problem& p);
+// Every candidate of the node, in order: the first that accepts is the one taken.
+std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p);
 // What the first candidate wants that would accept the node in those layouts; nothing when none would, and
 // first_layouts then says row-major throughout.
 std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const Problem& p,

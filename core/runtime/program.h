@@ -82,6 +82,10 @@ class Program {
   // (Backend::staging_slots).
   std::size_t input_bytes() const { return input_bytes_; }
 
+  // What one run issues to a device (Step::launches): Ingot's own kernels, copies and fills, and calls of
+  // libraries. 0 on the CPU. Copies of inputs and outputs are not among them.
+  int launches() const;
+  int library_calls() const;
   double flops() const;        // of one run
   double bytes_moved() const;  // read and written by the scheduled steps, by the registry's cost functions
 

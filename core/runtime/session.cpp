@@ -391,6 +391,10 @@ struct Session::Impl {
 
 Session::Session(ProgramPtr program, const SessionOptions& options) : impl_(std::make_unique<Impl>()) {
   if (program == nullptr) throw UsageError("Session: the program is null; compile() makes one");
+  if (const Target& t = program->target(); !t.described.empty())
+    throw UsageError(cat("Session: the program was compiled for ", t.name,
+                         ", which is a description and no device; compile it for Target::cuda() on a machine "
+                         "that has one"));
   impl_->program = std::move(program);
   impl_->options = options;
   impl_->numerics =

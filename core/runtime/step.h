@@ -51,6 +51,13 @@ class Step {
   // The output is the input's memory; nothing runs.
   bool is_view = false;
   bool capturable = true;
+  // What one run issues to a device: kernels, copies and fills of our own, and calls of a library, each of
+  // which may launch several kernels. Both are 0 on the CPU. The step has so many operands and results.
+  virtual int launches(std::size_t inputs, std::size_t outputs) const {
+    static_cast<void>(inputs), static_cast<void>(outputs);
+    return 0;
+  }
+  int library_calls = 0;
   // Communication: worth running beside the steps of the compute lane, because it leaves the device's
   // arithmetic idle. Where a device has one queue it means nothing.
   Lane lane = Lane::Compute;

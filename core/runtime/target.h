@@ -5,9 +5,17 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <string>
 
 namespace ingot {
+
+// How a GPU backend chooses among the kernels that could run a node (core/runtime/lowering.h).
+enum class Autotune {
+  Off,        // Ingot's own kernels; no library is asked
+  Heuristic,  // the first candidate that accepts, a library's plans in the order of its own heuristics
+  Measure,    // all of them timed once on the device; what was measured is kept on the disk
+};
 
 struct Target {
   std::string backend = "cpu";   // "cpu" or "cuda"
@@ -19,6 +27,12 @@ struct Target {
   bool deterministic = true;
   // f32 products and convolutions may round their operands to TF32 (10 bits of mantissa) for tensor cores.
   bool allow_tf32 = false;
+  Autotune autotune = Autotune::Heuristic;
+  // No plan of a library that wants more workspace is taken.
+  std::size_t workspace_limit = std::numeric_limits<std::size_t>::max();
+  // A GPU that was written down, not found (io/target_file.h): programs are compiled for it and say what they
+  // need, a session refuses it. cuDNN's JSON of device properties; empty: a device of this machine.
+  std::string described{};
 
   // threads = 0: one per core this process may use.
   static Target cpu(int threads = 0);

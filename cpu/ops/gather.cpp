@@ -1,5 +1,6 @@
 // Rows picked by index: gather, embedding, one_hot copy runs of bytes; embedding_grad and scatter_add sum f32
-// rows in the order of the indices, threads taking columns so that no two write one place.
+// rows in the order of the indices, threads taking columns so that no two write one place. take_along_axis
+// and put_along_axis move single elements.
 #include "core/ops/gather.h"
 
 #include <algorithm>
@@ -121,6 +122,59 @@ std::unique_ptr<Step> lower_embedding_grad(const Problem& p) {
   return add_rows(p, Split(p.out().shape, 0), false, p.attrs<EmbeddingGradAttrs>().padding_idx);
 }
 
+// How take_along_axis and put_along_axis walk: `whole` has `dim` elements along the axis, `some` as many as
+// there are indices.
+struct Along {
+  Split whole, some;
+  std::size_t element;
+  bool wide;
+
+  // f(element of `some`, element of `whole`), in parallel.
+  template <class F>
+  void for_each(const void* index_data, int parts, std::string_view op, const F& f) const {
+    const Indices indices{index_data, wide};
+    const std::int64_t n = some.outer * some.dim * some.inner;
+    check(indices, n, -whole.dim, whole.dim, op);
+    parallel_ranges(parts, n, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t k = begin; k < end; ++k) {
+        const std::int64_t index = indices[k], row = index < 0 ? index + whole.dim : index;
+        const std::int64_t o = k / (some.dim * some.inner);
+        f(static_cast<std::size_t>(k) * element,
+          static_cast<std::size_t>((o * whole.dim + row) * whole.inner + k % some.inner) * element);
+      }
+    });
+  }
+};
+
+std::unique_ptr<Step> lower_take_along_axis(const Problem& p) {
+  if (!plain(p.in(0)) || !plain(p.out()) || !is_index(p.in(1))) return nullptr;
+  const std::int64_t axis = p.attrs<TakeAlongAxisAttrs>().axis;
+  const Along a{
+      {p.in(0).shape, axis}, {p.out().shape, axis}, size_of(p.out().dtype), p.in(1).dtype == DType::I64};
+  const int parts = useful_threads(p.target.threads, p.out().numel());
+  return make_step("elements", [=](void* const* in, void* const* out, void*) {
+    a.for_each(in[1], parts, "take_along_axis", [&](std::size_t some, std::size_t whole) {
+      std::memcpy(static_cast<std::byte*>(out[0]) + some, static_cast<const std::byte*>(in[0]) + whole,
+                  a.element);
+    });
+  });
+}
+
+// One thread: of the same place written twice, the later write stays.
+std::unique_ptr<Step> lower_put_along_axis(const Problem& p) {
+  if (!plain(p.in(0)) || !plain(p.out()) || !is_index(p.in(1))) return nullptr;
+  const std::int64_t axis = p.attrs<PutAlongAxisAttrs>().axis;
+  const Along a{
+      {p.out().shape, axis}, {p.in(0).shape, axis}, size_of(p.out().dtype), p.in(1).dtype == DType::I64};
+  return make_step("elements", [=, bytes = p.out().bytes()](void* const* in, void* const* out, void*) {
+    if (bytes != 0) std::memset(out[0], 0, bytes);
+    a.for_each(in[1], 1, "put_along_axis", [&](std::size_t some, std::size_t whole) {
+      std::memcpy(static_cast<std::byte*>(out[0]) + whole, static_cast<const std::byte*>(in[0]) + some,
+                  a.element);
+    });
+  });
+}
+
 std::unique_ptr<Step> lower_one_hot(const Problem& p) {
   if (!is_index(p.in(0)) || !plain(p.out())) return nullptr;
   const std::int64_t n = p.in(0).numel(), depth = p.attrs<OneHotAttrs>().depth;
@@ -147,6 +201,8 @@ void add_gather(LoweringTable& table) {
   table.add("scatter_add", {.lower = lower_scatter_add});
   table.add("embedding", {.lower = lower_embedding});
   table.add("embedding_grad", {.lower = lower_embedding_grad});
+  table.add("take_along_axis", {.lower = lower_take_along_axis});
+  table.add("put_along_axis", {.lower = lower_put_along_axis});
   table.add("one_hot", {.lower = lower_one_hot});
 }
 

@@ -2,11 +2,12 @@
 
 #include <cstdio>
 
+#include "cuda/backend/choice.h"
 #include "cuda/backend/queue.h"
 #include "cuda/base/check.h"
 #include "cuda/base/device_info.h"
 #include "cuda/base/memory.h"
-#include "cuda/jit/nvrtc.h"
+#include "cuda/libs/libraries.h"
 #include "cuda/ops/table.h"
 
 namespace ingot::cuda {
@@ -30,6 +31,11 @@ std::string device_text(const DeviceInfo& d) {
   char memory[32];
   std::snprintf(memory, sizeof memory, "%.1f GiB", static_cast<double>(d.memory_bytes) / 0x1p30);
   return cat(d.name, ", sm_", d.sm, ", ", d.multiprocessors, " multiprocessors, ", memory);
+}
+
+Chooser& chooser() {
+  static Chooser one(KernelCache::default_folder());
+  return one;
 }
 
 template <class Buffer>
@@ -70,8 +76,7 @@ std::vector<std::pair<std::string, std::string>> CudaBackend::facts() const {
   rows.emplace_back("driver", list.driver_version == 0 ? "none; install the NVIDIA driver"
                                                        : cat("CUDA ", version_text(list.driver_version)));
   rows.emplace_back("runtime", cat("CUDA ", version_text(list.runtime_version), ", part of this build"));
-  const auto missing = Nvrtc::missing();
-  rows.emplace_back("nvrtc", missing ? *missing : Nvrtc::instance().version());
+  for (const Library& l : libraries()) rows.emplace_back(l.name, library_text(l));
   return rows;
 }
 
@@ -91,10 +96,30 @@ Backend::Layouts CudaBackend::layouts(const ingot::Graph& graph, const Node& nod
 std::unique_ptr<Step> CudaBackend::lower(const ingot::Graph& graph, const Node& node,
                                          const Target& target) const {
   const Problem p{graph, node, target};
-  if (auto step = first_step(lowerings(), p)) return step;
+  const bool measure = target.autotune == Autotune::Measure && target.described.empty();
+  if (auto step = measure ? chooser().choose(lowerings(), p) : first_step(lowerings(), p)) return step;
   UsageError e(refusal(p));
   e.add_context(node.name, node.loc);
   throw e;
+}
+
+std::vector<Candidate> CudaBackend::explain(const ingot::Graph& graph, const Node& node,
+                                            const Target& target) const {
+  return explain_step(lowerings(), {graph, node, target});
+}
+
+std::vector<CacheEntry> CudaBackend::cache_entries() const {
+  std::vector<CacheEntry> all;
+  for (auto& e : KernelCache(cache_folder()).entries()) all.push_back({e.title, e.file, e.bytes});
+  return all;
+}
+
+std::string CudaBackend::cache_folder() const {
+  return KernelCache::default_folder();
+}
+
+std::size_t CudaBackend::clear_cache() const {
+  return KernelCache(cache_folder()).clear();
 }
 
 std::shared_ptr<void> CudaBackend::allocate(std::size_t bytes, int device) const {

@@ -24,6 +24,12 @@ class CudaBackend : public Backend {
                   const Target& target) const override;
   std::unique_ptr<Step> lower(const ingot::Graph& graph, const Node& node,
                               const Target& target) const override;
+  std::vector<Candidate> explain(const ingot::Graph& graph, const Node& node,
+                                 const Target& target) const override;
+
+  std::vector<CacheEntry> cache_entries() const override;
+  std::string cache_folder() const override;
+  std::size_t clear_cache() const override;
 
   std::shared_ptr<void> allocate(std::size_t bytes, int device) const override;
   std::size_t free_bytes(int device) const override;

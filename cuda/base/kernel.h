@@ -97,12 +97,21 @@ struct alignas(16) Vec16 {
   T at[kSize];
 };
 
+// One access, whatever becomes of the elements: nvcc takes a structure of four words apart, and does not
+// always join its loads and stores again. It leaves 128 bits alone.
 template <class T>
 __device__ inline Vec16<T> load16(const T* p) {
 #if defined(INGOT_CUDA_SIM)
   ::ingot::sim::check_aligned(p, 16);
-#endif
   const uint4 raw = *reinterpret_cast<const uint4*>(p);
+#else
+  const auto whole = *reinterpret_cast<const unsigned __int128*>(p);
+  const auto low = static_cast<unsigned long long>(whole),
+             high = static_cast<unsigned long long>(whole >> 64);
+  uint4 raw;
+  asm("mov.b64 {%0, %1}, %2;" : "=r"(raw.x), "=r"(raw.y) : "l"(low));
+  asm("mov.b64 {%0, %1}, %2;" : "=r"(raw.z), "=r"(raw.w) : "l"(high));
+#endif
   Vec16<T> value;
   __builtin_memcpy(&value, &raw, 16);
   return value;
@@ -110,12 +119,17 @@ __device__ inline Vec16<T> load16(const T* p) {
 
 template <class T>
 __device__ inline void store16(T* p, const Vec16<T>& value) {
-#if defined(INGOT_CUDA_SIM)
-  ::ingot::sim::check_aligned(p, 16);
-#endif
   uint4 raw;
   __builtin_memcpy(&raw, &value, 16);
+#if defined(INGOT_CUDA_SIM)
+  ::ingot::sim::check_aligned(p, 16);
   *reinterpret_cast<uint4*>(p) = raw;
+#else
+  unsigned long long low, high;
+  asm("mov.b64 %0, {%1, %2};" : "=l"(low) : "r"(raw.x), "r"(raw.y));
+  asm("mov.b64 %0, {%1, %2};" : "=l"(high) : "r"(raw.z), "r"(raw.w));
+  *reinterpret_cast<unsigned __int128*>(p) = static_cast<unsigned __int128>(high) << 64 | low;
+#endif
 }
 
 // ---- Tensor cores

@@ -2,7 +2,29 @@
 
 #include "cuda/base/check.h"
 
-namespace ingot::cuda::detail {
+namespace ingot::cuda {
+
+namespace {
+thread_local int counted = -1;  // -1: issue
+}
+
+LaunchCount::LaunchCount() : before_(counted) {
+  counted = 0;
+}
+LaunchCount::~LaunchCount() {
+  counted = before_;
+}
+int LaunchCount::issued() const {
+  return counted;
+}
+
+namespace detail {
+
+bool only_counted() {
+  if (counted < 0) return false;
+  ++counted;
+  return true;
+}
 
 namespace {
 
@@ -23,6 +45,7 @@ std::string describe(const void* kernel, const char* name, dim3 grid, dim3 block
 
 void launch_kernel(const void* kernel, const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared,
                    cudaStream_t stream, void** arguments) {
+  if (only_counted()) return;
   if (dynamic_shared > kPlainShared) {
     const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                     static_cast<int>(dynamic_shared));
@@ -37,4 +60,6 @@ void launch_kernel(const void* kernel, const char* name, dim3 grid, dim3 block, 
   if (status != cudaSuccess) throw_error(status, describe(kernel, name, grid, block, dynamic_shared));
 }
 
-}  // namespace ingot::cuda::detail
+}  // namespace detail
+
+}  // namespace ingot::cuda

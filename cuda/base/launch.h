@@ -30,6 +30,8 @@
 namespace ingot::cuda {
 
 namespace detail {
+// True when a LaunchCount took the call's place.
+bool only_counted();
 // `name` is for messages; null: CUDA knows it.
 void launch_kernel(const void* kernel, const char* name, dim3 grid, dim3 block, std::size_t dynamic_shared,
                    cudaStream_t stream, void** arguments);
@@ -60,6 +62,24 @@ inline void launch(const ModuleKernel& kernel, dim3 grid, dim3 block, std::size_
   detail::launch_kernel(kernel.handle, kernel.name.c_str(), grid, block, dynamic_shared, stream.get(),
                         const_cast<void**>(arguments.data()));
 }
+
+// While one lives, launches, fills and copies of this thread are counted instead of issued: so a step says
+// what a run of it will issue without a device, and it is the very code of the run that says it.
+//
+//   const LaunchCount count;
+//   softmax(..., Stream::borrow(nullptr));
+//   return count.issued();
+class LaunchCount {
+ public:
+  LaunchCount();
+  ~LaunchCount();
+  LaunchCount(const LaunchCount&) = delete;
+  LaunchCount& operator=(const LaunchCount&) = delete;
+  int issued() const;
+
+ private:
+  int before_;
+};
 
 // How many blocks of `block` cover `count` elements.
 constexpr unsigned blocks_for(std::size_t count, unsigned block) {

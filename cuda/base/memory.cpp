@@ -3,6 +3,7 @@
 #include <string>
 
 #include "cuda/base/check.h"
+#include "cuda/base/launch.h"
 
 namespace ingot::cuda {
 
@@ -22,7 +23,7 @@ void check_allocation(cudaError_t status, const char* call, std::size_t bytes) {
 
 void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* call,
           const Stream& stream) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::only_counted()) return;
   const cudaError_t status = cudaMemcpyAsync(to, from, bytes, kind, stream.get());
   if (status != cudaSuccess) throw_error(status, cat(call, " of ", bytes, " bytes, cudaMemcpyAsync"));
 }
@@ -74,7 +75,7 @@ void copy_on_device(void* to, const void* from, std::size_t bytes, const Stream&
 }
 
 void fill_bytes(void* device, int value, std::size_t bytes, const Stream& stream) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::only_counted()) return;
   const cudaError_t status = cudaMemsetAsync(device, value, bytes, stream.get());
   if (status != cudaSuccess) throw_error(status, cat("fill_bytes of ", bytes, " bytes, cudaMemsetAsync"));
 }

@@ -94,6 +94,45 @@ KernelCache::Stats KernelCache::stats() const {
   return stats_;
 }
 
+std::vector<KernelCache::Entry> KernelCache::entries() const {
+  std::vector<std::pair<fs::file_time_type, Entry>> found;
+  std::error_code error;
+  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
+    const std::string path = it->path().string();
+    std::error_code gone;
+    const auto used = fs::last_write_time(it->path(), gone);
+    if (gone || !path.ends_with(kSuffix)) continue;
+    try {
+      const auto file = MappedFile::open(path);
+      const std::string_view text = file->text();
+      Header h{};
+      if (text.size() < kMagic.size() + sizeof h || !text.starts_with(kMagic)) continue;
+      std::memcpy(&h, text.data() + kMagic.size(), sizeof h);
+      const std::string_view key = text.substr(kMagic.size() + sizeof h, h.key_bytes);
+      if (decode(text, key))
+        found.push_back({used, {std::string(key.substr(0, key.find('\n'))), path, text.size()}});
+    } catch (const FormatError&) {
+      // Removed since we looked, or not ours to read.
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second.file < b.second.file;
+  });
+  std::vector<Entry> all;
+  for (auto& [used, entry] : found) all.push_back(std::move(entry));
+  return all;
+}
+
+std::size_t KernelCache::clear() {
+  std::size_t removed = 0;
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error))
+    if (it->path().string().ends_with(kSuffix)) files.push_back(it->path());
+  for (const fs::path& file : files) removed += fs::remove(file, error);
+  return removed;
+}
+
 std::string KernelCache::get(std::string_view key, const std::function<std::string()>& build) {
   if (folder_.empty()) return build();
   if (auto found = read(key)) return *std::move(found);
@@ -144,12 +183,12 @@ void KernelCache::write(std::string_view key, std::string_view kernel) {
 }
 
 void KernelCache::evict(std::string_view keep) {
-  struct Entry {
+  struct Candidate {
     fs::file_time_type used;
     std::uint64_t bytes;
     fs::path path;
   };
-  std::vector<Entry> entries;
+  std::vector<Candidate> entries;
   std::uint64_t total = 0;
   // Other processes add and remove files meanwhile: what cannot be read any more is no entry.
   std::error_code error;
@@ -169,11 +208,11 @@ void KernelCache::evict(std::string_view keep) {
     if (it->path() != fs::path(keep)) entries.push_back({used, bytes, it->path()});
   }
   if (total <= max_bytes_) return;
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+  std::sort(entries.begin(), entries.end(), [](const Candidate& a, const Candidate& b) {
     return a.used != b.used ? a.used < b.used : a.path < b.path;
   });
   std::int64_t evicted = 0;
-  for (const Entry& e : entries) {
+  for (const Candidate& e : entries) {
     if (total <= max_bytes_) break;
     std::error_code gone;
     evicted += fs::remove(e.path, gone);
@@ -198,7 +237,14 @@ std::string kernel_key(std::string_view nvrtc_version, std::string_view text, in
     headers.add(std::string_view(h.name));
     headers.add(std::string_view(h.text));
   }
-  return cat("nvrtc ", nvrtc_version, "\noptions ", join(Nvrtc::options(arch, format), " "), "\nheaders ",
+  // The first line is the entry's title.
+  const auto close = text.find(')', text.find("__launch_bounds__("));
+  const auto open = text.find('(', close);
+  std::string name;
+  if (open != std::string_view::npos)
+    for (const char c : text.substr(close + 1, open - close - 1))
+      if (c != '\n' && c != ' ') name += c;
+  return cat("kernel: ", name, ", sm_", arch, ", NVRTC ", nvrtc_version, "\noptions ", join(Nvrtc::options(arch, format), " "), "\nheaders ",
              hex(headers.value()), "\n", text);
 }
 

@@ -1,4 +1,5 @@
-// KernelCache: compiled kernels on the disk, so that a program's second start compiles nothing.
+// KernelCache: compiled kernels, and measured choices among kernels, on the disk, so that a program's second
+// start compiles and measures nothing.
 //
 // An entry is one file, named by the hash of its key. It holds the key itself, the compiled kernel and a
 // checksum: a key that differs, a damaged or a cut file is no hit, and the entry is written anew. Files are
@@ -17,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cuda/jit/kernel_source.h"
 #include "cuda/jit/nvrtc.h"
@@ -33,6 +35,15 @@ class KernelCache {
 
   // An empty `folder` caches nothing. Without `log`, lines go to standard error.
   explicit KernelCache(std::string folder, std::uint64_t max_bytes = kDefaultBytes, Log log = {});
+
+  // The whole entries of the folder, latest used first: the key's first line, and the file.
+  struct Entry {
+    std::string title, file;
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Entry> entries() const;
+  // Removes every entry; gives how many there were.
+  std::size_t clear();
 
   // The entry of `key`, or what `build` makes (and the cache then keeps). What `build` throws passes through.
   std::string get(std::string_view key, const std::function<std::string()>& build);

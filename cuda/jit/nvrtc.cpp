@@ -1,7 +1,5 @@
 #include "cuda/jit/nvrtc.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
@@ -17,18 +15,6 @@ namespace {
 using Result = int;
 using Program = struct OpaqueProgram*;
 
-std::vector<std::string> usual_libraries() {
-  const std::vector<std::string> names{"libnvrtc.so.13", "libnvrtc.so.12"};
-  std::vector<std::string> all = names;
-  std::vector<std::string> roots;
-  for (const char* variable : {"CUDA_HOME", "CUDA_PATH"})
-    if (const char* root = std::getenv(variable); root != nullptr && *root != '\0') roots.emplace_back(root);
-  if (roots.empty()) roots.emplace_back("/usr/local/cuda");
-  for (const std::string& root : roots)
-    for (const std::string& file : names) all.push_back(cat(root, "/lib64/", file));
-  return all;
-}
-
 std::string numbered(std::string_view text) {
   std::ostringstream out;
   std::istringstream lines{std::string(text)};
@@ -40,30 +26,26 @@ std::string numbered(std::string_view text) {
 }  // namespace
 
 struct Nvrtc::Api {
-  void* library = nullptr;
-  Result (*version)(int*, int*) = nullptr;
-  Result (*num_archs)(int*) = nullptr;
-  Result (*archs)(int*) = nullptr;
-  Result (*create)(Program*, const char*, const char*, int, const char* const*, const char* const*) = nullptr;
-  Result (*destroy)(Program*) = nullptr;
-  Result (*compile)(Program, int, const char* const*) = nullptr;
-  Result (*ptx_size)(Program, std::size_t*) = nullptr;
-  Result (*ptx)(Program, char*) = nullptr;
-  Result (*cubin_size)(Program, std::size_t*) = nullptr;
-  Result (*cubin)(Program, char*) = nullptr;
-  Result (*log_size)(Program, std::size_t*) = nullptr;
-  Result (*log)(Program, char*) = nullptr;
-  const char* (*error_string)(Result) = nullptr;
+  SharedLibrary library;
+  Result (*version)(int*, int*);
+  Result (*num_archs)(int*);
+  Result (*archs)(int*);
+  Result (*create)(Program*, const char*, const char*, int, const char* const*, const char* const*);
+  Result (*destroy)(Program*);
+  Result (*compile)(Program, int, const char* const*);
+  Result (*ptx_size)(Program, std::size_t*);
+  Result (*ptx)(Program, char*);
+  Result (*cubin_size)(Program, std::size_t*);
+  Result (*cubin)(Program, char*);
+  Result (*log_size)(Program, std::size_t*);
+  Result (*log)(Program, char*);
+  const char* (*error_string)(Result);
 
-  // Why the library cannot serve, or "".
-  std::string open(const std::string& name) {
-    library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return ::dlerror();
-    std::string absent;
-    const auto find = [&](auto& function, const char* symbol) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, symbol));
-      if (function == nullptr) absent = symbol;
-    };
+  explicit Api(const LibraryNames& names)
+      : library(names, {"nvrtcVersion", "nvrtcGetNumSupportedArchs", "nvrtcGetSupportedArchs",
+                        "nvrtcCreateProgram", "nvrtcDestroyProgram", "nvrtcCompileProgram", "nvrtcGetPTXSize",
+                        "nvrtcGetPTX", "nvrtcGetCUBINSize", "nvrtcGetCUBIN", "nvrtcGetProgramLogSize",
+                        "nvrtcGetProgramLog", "nvrtcGetErrorString"}) {
     find(version, "nvrtcVersion");
     find(num_archs, "nvrtcGetNumSupportedArchs");
     find(archs, "nvrtcGetSupportedArchs");
@@ -77,10 +59,11 @@ struct Nvrtc::Api {
     find(log_size, "nvrtcGetProgramLogSize");
     find(log, "nvrtcGetProgramLog");
     find(error_string, "nvrtcGetErrorString");
-    if (absent.empty()) return "";
-    ::dlclose(library);
-    library = nullptr;
-    return cat(name, ": it has no function ", absent);
+  }
+
+  template <class Function>
+  void find(Function& function, const char* name) const {
+    function = reinterpret_cast<Function>(library.symbol(name));
   }
 
   void check(Result r, const char* call) const {
@@ -97,27 +80,29 @@ struct Nvrtc::Api {
   }
 };
 
-Nvrtc::Nvrtc(const std::vector<std::string>& libraries) : api_(std::make_unique<Api>()) {
-  std::vector<std::string> reasons;
-  for (const std::string& name : libraries) {
-    const std::string why = api_->open(name);
-    if (why.empty()) return;
-    reasons.push_back(why);
-  }
-  throw DeviceError(cat(
-      "NVRTC, which compiles generated kernels, could not be loaded. Install the CUDA Toolkit 12.8 or later "
-      "(Debian and Ubuntu: the package cuda-nvrtc-13-0; Python: pip install nvidia-cuda-nvrtc) and put the "
-      "folder of libnvrtc.so on LD_LIBRARY_PATH or set CUDA_HOME. Tried: ",
-      join(reasons, "; ")));
+const LibraryNames& Nvrtc::libraries() {
+  static const LibraryNames names{{"libnvrtc.so.13", "libnvrtc.so.12"}, cuda_library_folders()};
+  return names;
 }
 
-Nvrtc::~Nvrtc() {
-  if (api_->library != nullptr) ::dlclose(api_->library);
+Nvrtc::Nvrtc(const LibraryNames& libraries) {
+  try {
+    api_ = std::make_unique<Api>(libraries);
+  } catch (const DeviceError& e) {
+    throw DeviceError(cat(
+        "NVRTC, which compiles generated kernels, could not be loaded. Install the CUDA Toolkit 12.8 or "
+        "later "
+        "(Debian and Ubuntu: the package cuda-nvrtc-13-0; Python: pip install nvidia-cuda-nvrtc) and put the "
+        "folder of libnvrtc.so on LD_LIBRARY_PATH or set CUDA_HOME. ",
+        e.message()));
+  }
 }
+
+Nvrtc::~Nvrtc() = default;
 
 const Nvrtc& Nvrtc::instance() {
-  // Never closed: the library keeps threads and caches of its own until the process ends.
-  static const Nvrtc* const one = new Nvrtc(usual_libraries());
+  // Never destroyed: the library keeps threads and caches of its own until the process ends.
+  static const Nvrtc* const one = new Nvrtc(libraries());
   return *one;
 }
 

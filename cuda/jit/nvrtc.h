@@ -1,10 +1,10 @@
 // NVRTC, NVIDIA's run-time compiler, loaded when a kernel is first wanted.
 //
-// The library is opened by name (libnvrtc.so.13, else .12) on the loader's path, then in the toolkit's
-// folders: $CUDA_HOME and $CUDA_PATH, else /usr/local/cuda. It needs no driver and no GPU. Where it is
-// missing, everything else works and instance() says what to install. Kernels are compiled so that they round
-// as the CPU does: products and sums are not contracted, division and square root are exact, subnormals are
-// kept. All functions may be called from several threads.
+// The library is libnvrtc.so.13, else .12, of the loader's folders or the toolkit's
+// (cuda/jit/shared_library.h). It needs no driver and no GPU. Where it is missing, everything else works and
+// instance() says what to install. Kernels are compiled so that they round as the CPU does: products and sums
+// are not contracted, division and square root are exact, subnormals are kept. All functions may be called
+// from several threads.
 //
 //   if (auto why = Nvrtc::missing()) ...                     // the reason, for messages
 //   std::string ptx = Nvrtc::instance().compile(k.name, k.text, 90, KernelFormat::Ptx);
@@ -19,6 +19,8 @@
 #include <string_view>
 #include <vector>
 
+#include "cuda/jit/shared_library.h"
+
 namespace ingot::cuda {
 
 enum class KernelFormat : std::uint8_t {
@@ -32,8 +34,10 @@ class Nvrtc {
   static const Nvrtc& instance();
   static std::optional<std::string> missing();
 
-  // Opens the first of `libraries` that loads and is complete.
-  explicit Nvrtc(const std::vector<std::string>& libraries);
+  // What instance() looks for.
+  static const LibraryNames& libraries();
+
+  explicit Nvrtc(const LibraryNames& libraries);
   ~Nvrtc();
   Nvrtc(const Nvrtc&) = delete;
   Nvrtc& operator=(const Nvrtc&) = delete;

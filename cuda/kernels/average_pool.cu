@@ -7,6 +7,9 @@
 // the result and goes through its window, or for the gradient through the windows that cover the pixel. Large
 // windows, as of a global average, leave few pixels: there a block has a pixel and its strips of threads
 // share the window. The order of all sums is fixed.
+//
+// Occupancy: average_grad_kernel from 25%: ranges and divisors of windows along two axes beside 16 bytes
+//   of sums; at 64 registers it spills.
 #include "cuda/kernels/pool.h"
 #include "cuda/kernels/pool_windows.h"
 
@@ -43,6 +46,7 @@ __device__ inline float divisor(const Range& rows, const Range& columns) {
   return static_cast<float>(static_cast<long long>(rows.counted) * columns.counted);
 }
 
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void average_kernel(const T* x, T* y, Windows g) {
   const Lane lane = lane_of<V>(g);
@@ -66,6 +70,7 @@ __global__ void average_kernel(const T* x, T* y, Windows g) {
 }
 
 // Block (pixel, tile of channels); strip s of its threads adds up the cells s, s + strips ... of the window.
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void large_average_kernel(const T* x, T* y, Windows g) {
   GPU_SHARED(sums, float, [V][kThreads]);
@@ -100,6 +105,7 @@ __global__ void large_average_kernel(const T* x, T* y, Windows g) {
   store_some<V>(y + static_cast<long long>(blockIdx.x) * g.channels + channel, sum);
 }
 
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void average_grad_kernel(const T* dy, T* dx, Windows g) {
   const Lane lane = lane_of<V>(g);

@@ -7,6 +7,11 @@
 // Bytes that must move: dy, x and y (relu) once, dx and dresidual once, while a channel's values fit in
 // registers; else what is read is read twice. The shapes of problem are those of batch_norm.cu. Sums run in a
 // fixed order: the same bits each time.
+//
+// Occupancy: held_grad_kernel from 12%: a block's pixels of dy, x and y stay in registers, so that each
+//   moves once.
+// Occupancy: sums_kernel, grad_apply_kernel from 25%: numbers for each of eight columns beside rows of
+//   three operands in flight; at 64 registers they spill.
 #include "cuda/base/launch.h"
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/batch_norm_columns.h"
@@ -49,6 +54,7 @@ __device__ inline void mask(float (&u)[V], const float (&y)[V]) {
 
 // ---- In registers ---------------------------------------------------------------------------------------
 
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void __launch_bounds__(kHeldThreads<V>)
     held_grad_kernel(const T* dy, const T* x, const T* y, T* dx, T* dresidual, const std::int32_t* valid_rows,
@@ -127,6 +133,7 @@ __device__ inline void load_pair(const T* dy, const T* x, const T* y, long long 
 }
 
 // Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column].
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int V>
 __global__ void sums_kernel(const T* dy, const T* x, const T* y, const void* save_mean, ParamKind kind,
                             const std::int32_t* valid_rows, float* partial, Columns g) {
@@ -183,6 +190,7 @@ __global__ void sums_kernel(const T* dy, const T* x, const T* y, const void* sav
 }
 
 // Adds up the parts of 8 channels; table[0 .. 3][channel] becomes the fields of GradApply.
+// Bound by: latency: a channel has a few parts.
 __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* partial, float* table,
                                    Columns g, GradParams s) {
   GPU_SHARED(slots, float, [kStrips][kStripColumns + 1]);
@@ -212,6 +220,7 @@ __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* 
 
 // ---- In parts: dx ---------------------------------------------------------------------------------------
 
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void grad_apply_kernel(const T* dy, const T* x, const T* y, T* dx, T* dresidual,
                                   const std::int32_t* valid_rows, const float* table, Columns g) {

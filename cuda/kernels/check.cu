@@ -48,6 +48,7 @@ __device__ inline long long first_bad(const Vec16<unsigned short>& units, long l
   return -1;
 }
 
+// Bound by: bandwidth (loads).
 __global__ void __launch_bounds__(kThreads)
     check_kernel(const __grid_constant__ Table table, unsigned long long* first) {
   const Entry& own = table.mine();

@@ -48,6 +48,7 @@ __device__ inline void locate(const Axes& a, long long piece, long long& from, l
   to += piece * a.to[0];
 }
 
+// Bound by: bandwidth (loads, stores); narrow where Unit != uint4.
 template <class Unit>
 __global__ void pieces_kernel(Axes a, const Unit* from, Unit* to) {
   const long long first =
@@ -69,6 +70,7 @@ __global__ void pieces_kernel(Axes a, const Unit* from, Unit* to) {
 }
 
 // A piece is 16 bytes of the result; its elements lie `step` apart in the source. Strides count elements.
+// Bound by: bandwidth (stores).
 template <class T>
 __global__ void gathered_pieces_kernel(Axes a, const T* from, T* to, long long step) {
   const long long piece = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
@@ -119,6 +121,7 @@ __device__ inline void turn_round(Word<T, V> (&word)[V]) {
   }
 }
 
+// Bound by: bandwidth, narrow: tiles are turned round in words of 4 bytes; a warp moves rows of 128.
 template <class T, int V>
 __global__ void tiles_kernel(Tiles s, const T* from, T* to) {
   using W = Word<T, V>;

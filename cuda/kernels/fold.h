@@ -62,6 +62,8 @@ __device__ inline typename F::State warp_join(const F& f, typename F::State stat
   return state;
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1, alone for int, long, char, double: few programs reduce
+//   integers or f64, and their wide kernels would be a hundredth of the library.
 template <class F, int V>
 __global__ void warp_rows_kernel(F f, const typename F::Element* x, typename F::Result* y, long long rows,
                                  long long length) {
@@ -77,6 +79,8 @@ __global__ void warp_rows_kernel(F f, const typename F::Element* x, typename F::
 
 // Block part + parts * row: elements [part * share, (part + 1) * share) of the row. `states` is null where
 // there is one part.
+// Bound by: bandwidth (loads); narrow where V = 1, alone for int, long, char, double: few programs reduce
+//   integers or f64, and their wide kernels would be a hundredth of the library.
 template <class F, int V>
 __global__ void block_rows_kernel(F f, const typename F::Element* x, typename F::Result* y,
                                   typename F::State* states, long long length, long long share,
@@ -100,6 +104,8 @@ __global__ void block_rows_kernel(F f, const typename F::Element* x, typename F:
 }
 
 // Block (b, part, o): columns 32 b.. of outer index `o_base` + o.
+// Bound by: bandwidth, narrow: a lane has a column, so that few columns still fill a block; a warp reads 32
+//   neighbours in a row.
 template <class F>
 __global__ void columns_kernel(F f, const typename F::Element* x, typename F::Result* y,
                                typename F::State* states, long long length, long long inner, long long share,
@@ -127,6 +133,7 @@ __global__ void columns_kernel(F f, const typename F::Element* x, typename F::Re
 }
 
 // Thread (o, i): states [outer, parts, inner].
+// Bound by: latency: a result has a few states to join.
 template <class F>
 __global__ void join_kernel(F f, const typename F::State* states, typename F::Result* y, long long results,
                             long long inner, unsigned parts) {

@@ -23,6 +23,7 @@ constexpr int kThreads = 256;
 constexpr int kItems = 4;  // pieces in flight in a thread
 
 // `width` pieces are a row. `missing` is written where an index names none.
+// Bound by: bandwidth (loads, stores); narrow where Unit != uint4.
 template <class Unit>
 __global__ void rows_kernel(const Unit* x, Rows rows, Unit* y, Divider width, Divider count, long long pieces,
                             Unit missing) {
@@ -43,6 +44,7 @@ __global__ void rows_kernel(const Unit* x, Rows rows, Unit* y, Divider width, Di
 }
 
 // V elements a thread, which may lie in several rows.
+// Bound by: bandwidth (stores); narrow where V = 1.
 template <class T, int V>
 __global__ void one_hot_kernel(Rows rows, T* y, Divider depth, long long n, T one) {
   const long long at = (static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * V;

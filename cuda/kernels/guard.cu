@@ -17,10 +17,12 @@ using namespace gpu;
 
 constexpr int kThreads = 256;
 
+// Bound by: latency: one thread reads one number.
 __global__ void condition_kernel(Condition condition, const unsigned long long* first) {
   cudaGraphSetConditional(condition, *first == kAllFinite ? 1u : 0u);
 }
 
+// Bound by: bandwidth (loads, stores).
 __global__ void __launch_bounds__(kThreads)
     copy_kernel(unsigned char* y, const unsigned char* x, long long n, const unsigned long long* first) {
   const long long at = (static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * 16;

@@ -42,6 +42,7 @@ __device__ inline unsigned digit_of(unsigned row, int shift) {
   return row >> shift & (kDigits - 1);
 }
 
+// Bound by: bandwidth, narrow: keys lie as place_kernel wants them, lane by lane.
 __global__ void count_kernel(Pairs pairs, long long n, int shift, unsigned* counts) {
   GPU_SHARED(digits, unsigned, [kDigits]);
   const int thread = static_cast<int>(threadIdx.x);
@@ -59,6 +60,7 @@ __global__ void count_kernel(Pairs pairs, long long n, int shift, unsigned* coun
 constexpr int kScanThreads = 512;
 constexpr int kScanItems = 16;
 
+// Bound by: bandwidth (loads, stores).
 __global__ void scan_kernel(unsigned* counts, long long total) {
   constexpr int kScanWarps = kScanThreads / kWarpSize;
   GPU_SHARED(sums, unsigned, [kScanWarps]);
@@ -105,6 +107,7 @@ __global__ void scan_kernel(unsigned* counts, long long total) {
   }
 }
 
+// Bound by: bandwidth, narrow: a rank follows from its lane, so neighbouring lanes have neighbouring pairs.
 __global__ void place_kernel(Pairs pairs, long long n, int shift, const unsigned* starts, unsigned* row_out,
                              unsigned* position_out) {
   GPU_SHARED(next, unsigned, [kWarps][kDigits]);

@@ -8,6 +8,11 @@
 // rows of up to 256 elements, else a block) go from row to row, hold the row in registers, and add up dgamma
 // and dbeta of their columns on the way; a second launch joins what they found. Rows that do not fit in
 // registers are read twice for dx and once for dgamma and dbeta. No atomics: the same bits each time.
+//
+// Occupancy: rows_grad_kernel from 12%: a row of dy and x and a thread's sums for its columns stay in
+//   registers, so that both move once.
+// Occupancy: columns_grad_kernel from 37%: sums for eight columns beside two rows of both operands in
+//   flight; at 64 registers it spills.
 #include <algorithm>
 
 #include "cuda/base/launch.h"
@@ -29,6 +34,7 @@ struct GradParams {
 // ---- In registers ---------------------------------------------------------------------------------------
 
 // Sums of dgamma and dbeta over a block's rows go to partial[0 | 1][block][cell].
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V, int Chunks, int Group>
 __global__ void __launch_bounds__(kThreads) rows_grad_kernel(const T* dy, const T* x, T* dx, long long rows,
                                                              int cells, GradParams p, float* partial) {
@@ -116,6 +122,7 @@ __global__ void __launch_bounds__(kThreads) rows_grad_kernel(const T* dy, const 
 // ---- Long rows ------------------------------------------------------------------------------------------
 
 // dx, a block a row.
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void __launch_bounds__(kLongThreads)
     long_rows_grad_kernel(const T* dy, const T* x, T* dx, int cells, GradParams p) {
@@ -153,6 +160,7 @@ __global__ void __launch_bounds__(kLongThreads)
 
 // dgamma and dbeta: a thread has V cells, block (., part) a share of the rows. It runs before dx is written,
 // which may lie over dy or x.
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void columns_grad_kernel(const T* dy, const T* x, long long rows, long long share, int cells,
                                     GradParams p, float* partial) {
@@ -187,6 +195,7 @@ __global__ void columns_grad_kernel(const T* dy, const T* x, long long rows, lon
 
 // ---- The end --------------------------------------------------------------------------------------------
 
+// Bound by: latency: a cell has a few parts.
 __global__ void finish_kernel(const float* partial, void* dgamma, void* dbeta, ParamKind kind, int parts,
                               int cells) {
   GPU_SHARED(slots, float, [kStrips][kStripColumns + 1]);

@@ -63,6 +63,7 @@ __device__ inline RowSums group_join(RowSums value) {
   }
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int V, int Group>
 __global__ void loss_kernel(const T* logits, Labels labels, T* loss, T* lse, long long rows, int classes,
                             float smoothing) {
@@ -116,6 +117,7 @@ __global__ void loss_kernel(const T* logits, Labels labels, T* loss, T* lse, lon
   lse[row] = narrow<T>(most + log_sum);
 }
 
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V, int Group>
 __global__ void loss_grad_kernel(const T* dloss, const T* logits, Labels labels, const T* lse, T* dlogits,
                                  long long rows, int classes, float smoothing) {

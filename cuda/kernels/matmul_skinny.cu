@@ -9,6 +9,11 @@
 //   the
 //            groups are added through shared memory in order
 // Few rows and a long sum are cut into slices of k with a second pass (tile_finish.h).
+//
+// Occupancy: skinny_dot_kernel from 16%: two rows times eight sums, whose loop nvcc unrolls on sm_120 so
+//   far that many loads are in flight.
+// Occupancy: skinny_axpy_kernel from 25%: eight sums for each of eight rows of 16-bit types; at 64
+//   registers it spills.
 #include "cuda/base/launch.h"
 #include "cuda/kernels/matmul_paths.h"
 #include "cuda/kernels/tile_finish.h"
@@ -49,6 +54,7 @@ __device__ inline void store(float sum, long long r, int s, const Skinny<T>& x, 
   tile::store_either<1>(v, 1, row, column, out);
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int S, int V>
 __global__ void __launch_bounds__(kDotThreads) skinny_dot_kernel(Skinny<T> x, Output<T> out, Schedule s) {
   const unsigned z = s.first_batch + blockIdx.z;
@@ -87,20 +93,27 @@ __global__ void __launch_bounds__(kDotThreads) skinny_dot_kernel(Skinny<T> x, Ou
           for (int e = 0; e < V; ++e) sums[i][j] += p[i][e] * q[e];
       }
   }
+  // Lane i S + j keeps sum j of row i: one store in the code, whose epilogue is long, not one for each sum.
+  float mine = 0.0f;
 #pragma unroll
   for (int i = 0; i < kDotRows; ++i)
 #pragma unroll
     for (int j = 0; j < S; ++j)
       if (j < x.count) {
         const float sum = warp_sum(sums[i][j]);
-        if (lane == i * S + j && row0 + i < x.rows) store(sum, row0 + i, j, x, out);
+        if (lane == i * S + j) mine = sum;
       }
+  const int i = lane / S, j = lane % S;
+  if (i < kDotRows && j < x.count && row0 + i < x.rows) store(mine, row0 + i, j, x, out);
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, int S, int V>
-__global__ void __launch_bounds__(kAxpyThreads) skinny_axpy_kernel(Skinny<T> x, Output<T> out, Schedule s) {
+__global__ void __launch_bounds__(kAxpyThreads, V == 1 ? 1 : 2)
+    skinny_axpy_kernel(Skinny<T> x, Output<T> out, Schedule s) {
   constexpr int kColumns = kAxpyLanes * V;
   GPU_SHARED(part, float, [kAxpyGroups][kColumns]);
+  GPU_SHARED(total, float, [S][kColumns]);
   const unsigned z = s.first_batch + blockIdx.z;
   shift(x, s, z);
   out.shift(s, z, blockIdx.y);
@@ -129,13 +142,17 @@ __global__ void __launch_bounds__(kAxpyThreads) skinny_axpy_kernel(Skinny<T> x, 
 #pragma unroll
       for (int e = 0; e < V; ++e) part[group][own + e] = sums[j][e];
       __syncthreads();
-      if (thread < kColumns && row0 + thread < x.rows) {
+      if (thread < kColumns) {
         float sum = 0.0f;
         for (int g = 0; g < kAxpyGroups; ++g) sum += part[g][thread];
-        store(sum, row0 + thread, j, x, out);
+        total[j][thread] = sum;
       }
       __syncthreads();
     }
+  // One store in the code, as above: a thread's own sums, so no barrier.
+  if (thread < kColumns && row0 + thread < x.rows)
+#pragma unroll 1
+    for (int j = 0; j < x.count; ++j) store(total[j][thread], row0 + thread, j, x, out);
 }
 
 // Whether the large operand is b (its rows are the columns of y), and whether it lies along k.

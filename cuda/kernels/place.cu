@@ -41,6 +41,7 @@ __device__ inline bool inside(const Axes& a, int d, long long at, long long& sou
   return i < a.count[d] && i * a.step[d].divisor == ahead;
 }
 
+// Bound by: bandwidth (loads, stores); narrow where Unit != uint4.
 template <class Unit>
 __global__ void place_kernel(Axes a, const Unit* from, Unit* to, Unit value) {
   const long long first =
@@ -72,6 +73,7 @@ struct Parts {
   long long pitch;                                // of the result
 };
 
+// Bound by: bandwidth (loads, stores); narrow where Unit != uint4.
 template <class Unit>
 __global__ void concat_kernel(Parts p, Unit* to) {
   const unsigned part = blockIdx.y;

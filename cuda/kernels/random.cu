@@ -45,6 +45,7 @@ __device__ inline long long first_of_thread(int own) {
 
 // ---- Draws ----------------------------------------------------------------------------------------------
 
+// Bound by: bandwidth (stores).
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     uniform_kernel(T* y, long long count, bool wide, const long long* state, long long stream, float lo,
@@ -65,6 +66,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Bound by: arithmetic: sine, cosine and logarithm in f64.
 template <class T>
 __global__ void __launch_bounds__(kThreads) normal_kernel(T* y, long long count, const long long* state,
                                                           long long stream, double mean, double stddev) {
@@ -97,6 +99,7 @@ __device__ inline float scaled(float x, const Scale& s) {
   }
 }
 
+// Bound by: bandwidth (loads, stores).
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     dropout_kernel(const T* x, T* y, bool* mask, long long count, bool wide, const long long* state,
@@ -134,6 +137,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // One element; Index is unsigned while it can count them, because its divisions are far cheaper.
+// Bound by: arithmetic: ten rounds of Philox for each element.
 template <class T, class Index>
 __global__ void __launch_bounds__(kThreads)
     dropout_images_kernel(const T* x, T* y, bool* mask, Index count, Index channels, Index pixels,
@@ -152,6 +156,7 @@ __global__ void __launch_bounds__(kThreads)
   mask[at] = keep;
 }
 
+// Bound by: bandwidth (loads, stores).
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     dropout_grad_kernel(const T* dy, const bool* mask, T* dx, long long count, bool wide, Scale scale) {

@@ -46,6 +46,7 @@ struct Map {
   int rank;
 };
 
+// Bound by: bandwidth, narrow: what lies in a row in the result comes from anywhere in the source.
 template <class T>
 __global__ void reblock_kernel(Map m, const T* from, T* to, long long n) {
   const long long at = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);

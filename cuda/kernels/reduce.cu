@@ -55,6 +55,7 @@ __device__ inline float strided(const T* from, long long length, int first, Op o
   return value;
 }
 
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, class Out, class Op, int V>
 __global__ void warp_rows_kernel(const T* x, Out* y, long long rows, long long length, float scale) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -66,6 +67,7 @@ __global__ void warp_rows_kernel(const T* x, Out* y, long long rows, long long l
 }
 
 // Block part + parts * row: elements [part * share, (part + 1) * share) of the row.
+// Bound by: bandwidth (loads); narrow where V = 1.
 template <class T, class Out, class Op, int V>
 __global__ void block_rows_kernel(const T* x, Out* y, long long length, long long share, unsigned parts,
                                   float scale) {
@@ -87,6 +89,8 @@ __global__ void block_rows_kernel(const T* x, Out* y, long long length, long lon
 
 // Block (b, part, o): columns 32 b.. of outer index o, elements [part * share, (part + 1) * share) of the
 // axis. The result goes to y[o, part, column].
+// Bound by: bandwidth, narrow: a lane has a column, so that few columns still fill a block; a warp reads 32
+//   neighbours in a row.
 template <class T, class Out, class Op>
 __global__ void columns_kernel(const T* x, Out* y, long long length, long long inner, long long share,
                                float scale) {

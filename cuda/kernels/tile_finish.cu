@@ -33,6 +33,7 @@ __device__ __attribute__((noinline)) float activate_any(int activation, float v)
   }
 }
 
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void finish_kernel(const float* partial, Output<T> out, Schedule s, int slices, int activation) {
   const unsigned z = s.first_batch + blockIdx.z;

@@ -9,6 +9,9 @@
 // Shared memory keeps the direction of the operand's vectors: [row][k] is read by ldmatrix, [k][row] by its
 // transposing form. Chunks of 16 bytes are xored with the line, so that the eight rows of an 8 x 8 matrix lie
 // in different banks.
+//
+// Occupancy: mma_tile_kernel from 12%: the sums of a tile are in registers; asynchronous copies, not
+//   threads, hide the latency of memory.
 #pragma once
 
 #include "cuda/kernels/tile_epilogue.h"
@@ -110,6 +113,7 @@ struct MmaSums {
   }
 };
 
+// Bound by: arithmetic: each element that is read takes part in as many sums as the tile is wide.
 template <class P, class C>
 __global__ void __launch_bounds__(C::kThreads)
     mma_tile_kernel(P operands, Output<typename P::A::Element> out, Schedule s) {

@@ -25,7 +25,8 @@ namespace ingot::cuda::update_kernels {
 using namespace gpu;
 
 constexpr int kThreads = 256;
-constexpr int kOwn = 8;  // elements of a thread
+constexpr int kBlocks = 4;  // of a multiprocessor; left alone, ptxas spills a register to fit a fifth
+constexpr int kOwn = 8;     // elements of a thread
 constexpr int kChunk = kThreads * kOwn;
 constexpr int kMostTensors = 40;  // 88 bytes each
 
@@ -124,8 +125,9 @@ struct Rmsprop {
   }
 };
 
+// Bound by: bandwidth (loads, stores).
 template <class Rule, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     update_kernel(const __grid_constant__ Table table, const Rule rule, const UpdateScalars scalars) {
   constexpr int kRoles = Rule::kRoles;
   const Entry& own = table.mine();
@@ -216,6 +218,7 @@ __device__ inline T block_sum(T own, T* slots) {
 }
 
 // parts[block] = the squares of its elements.
+// Bound by: bandwidth (loads).
 __global__ void __launch_bounds__(kThreads)
     norm_parts_kernel(const __grid_constant__ NormTable table, float* parts) {
   GPU_SHARED(slots, float, [kWarps]);
@@ -234,6 +237,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // One block; a few numbers a thread, so double costs nothing.
+// Bound by: latency: one block adds a few numbers a thread.
 __global__ void __launch_bounds__(kThreads) norm_kernel(const float* parts, long long count, float* norm) {
   GPU_SHARED(slots, double, [kWarps]);
   double sum = 0.0;

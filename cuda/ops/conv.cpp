@@ -1,23 +1,18 @@
-// Convolutions and their gradients by kernels of our own, for every size, number of groups and epilogue in
-// f32, f16 and bf16.
+// Convolutions and their gradients: by cuDNN where it serves, and by kernels of our own for every size,
+// number of groups and epilogue in f32, f16 and bf16.
 //
 // Images and weights lie channels-last, weights' gradients too, so that neither a training step nor its
 // update reorders anything; an operand with one channel, or one pixel, lies so anyhow.
 #include "core/ops/conv.h"
 
 #include "cuda/kernels/conv.h"
+#include "cuda/ops/conv_cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
 
 namespace ingot::cuda {
 
 namespace {
-
-bool served(const TensorType& t) {
-  TensorType wanted = t;
-  wanted.layout = t.shape.rank() == 4 ? Layout::channels_last(4) : Layout::row_major();
-  return is_float(t.dtype) && t.same_memory(wanted);
-}
 
 template <class A>
 ConvProblem problem_of(const Problem& p, const A& a, const Shape& x, const Shape& w) {
@@ -32,7 +27,7 @@ ConvProblem problem_of(const Problem& p, const A& a, const Shape& x, const Shape
 }
 
 std::unique_ptr<Step> lower_conv2d(const Problem& p) {
-  if (!all_operands(p, served)) return nullptr;
+  if (!all_operands(p, lies_as_convolutions_want)) return nullptr;
   const auto& a = p.attrs<Conv2dAttrs>();
   const ConvProblem q = problem_of(p, a, p.in(0).shape, p.in(1).shape);
   const ScalarOp activation = a.activation.empty() ? ScalarOp::None : find_scalar_op(a.activation);
@@ -50,7 +45,7 @@ std::unique_ptr<Step> lower_conv2d(const Problem& p) {
 }
 
 std::unique_ptr<Step> lower_grad_input(const Problem& p) {
-  if (!all_operands(p, served)) return nullptr;
+  if (!all_operands(p, lies_as_convolutions_want)) return nullptr;
   const ConvProblem q = problem_of(p, p.attrs<Conv2dGradInputAttrs>(), p.out().shape, p.in(1).shape);
   return launch_step(
       "conv_grad_input",
@@ -61,7 +56,7 @@ std::unique_ptr<Step> lower_grad_input(const Problem& p) {
 }
 
 std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
-  if (!all_operands(p, served)) return nullptr;
+  if (!all_operands(p, lies_as_convolutions_want)) return nullptr;
   const ConvProblem q = problem_of(p, p.attrs<Conv2dGradWeightAttrs>(), p.in(0).shape, p.out().shape);
   return launch_step(
       "conv_grad_weight",
@@ -74,6 +69,13 @@ std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
 }  // namespace
 
 void add_conv(LoweringTable& table) {
+  const auto cudnn = [&](const char* op, LowerFn lower) {
+    table.add(
+        op, {.lower = lower, .layouts = channels_last_layouts, .name = "cudnn", .alternatives = kCudnnPlans});
+  };
+  cudnn("conv2d", cudnn_conv2d);
+  cudnn("conv2d_grad_input", cudnn_conv2d_grad_input);
+  cudnn("conv2d_grad_weight", cudnn_conv2d_grad_weight);
   table.add("conv2d", {.lower = lower_conv2d, .layouts = channels_last_layouts});
   table.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = channels_last_layouts});
   table.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = channels_last_layouts});

@@ -63,6 +63,7 @@ class ElementwiseStep final : public Step {
                                  : elementwise_source(tape_.expr, tape_.inputs, tape_.outputs, options)),
         b, stream);
   }
+  int launches(std::size_t, std::size_t) const override { return source_.blocks == 0 ? 0 : 1; }
 
  private:
   const NodeTape tape_;

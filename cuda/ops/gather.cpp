@@ -4,6 +4,7 @@
 // adds nothing where sums are formed.
 #include "core/ops/gather.h"
 
+#include "cuda/kernels/along_axis.h"
 #include "cuda/kernels/gather.h"
 #include "cuda/kernels/scatter.h"
 #include "cuda/ops/launch_step.h"
@@ -57,6 +58,26 @@ std::unique_ptr<Step> lower_embedding_grad(const Problem& p) {
   return add_rows(p, 0, {.negative = false, .skip = p.attrs<EmbeddingGradAttrs>().padding_idx});
 }
 
+std::unique_ptr<Step> lower_take_along_axis(const Problem& p) {
+  if (!all_plain(p)) return nullptr;
+  auto s = split<AlongShape>(p.in(0).shape, p.attrs<TakeAlongAxisAttrs>().axis, 0);
+  s.count = p.out().shape[static_cast<int>(p.attrs<TakeAlongAxisAttrs>().axis)];
+  return launch_step("along_axis", [=, dtype = p.out().dtype, index = p.in(1).dtype](
+                                       void* const* in, void* const* out, void*, const Stream& stream) {
+    take_along_axis(dtype, in[0], index, in[1], out[0], s, stream);
+  });
+}
+
+std::unique_ptr<Step> lower_put_along_axis(const Problem& p) {
+  if (!all_plain(p)) return nullptr;
+  auto s = split<AlongShape>(p.out().shape, p.attrs<PutAlongAxisAttrs>().axis, 0);
+  s.count = p.in(0).shape[static_cast<int>(p.attrs<PutAlongAxisAttrs>().axis)];
+  return launch_step("along_axis", [=, dtype = p.out().dtype, index = p.in(1).dtype](
+                                       void* const* in, void* const* out, void*, const Stream& stream) {
+    put_along_axis(dtype, in[0], index, in[1], out[0], s, stream);
+  });
+}
+
 std::unique_ptr<Step> lower_one_hot(const Problem& p) {
   if (!all_plain(p)) return nullptr;
   return launch_step("one_hot",
@@ -73,6 +94,8 @@ void add_gather(LoweringTable& table) {
   table.add("scatter_add", {.lower = lower_scatter_add});
   table.add("embedding", {.lower = lower_embedding});
   table.add("embedding_grad", {.lower = lower_embedding_grad});
+  table.add("take_along_axis", {.lower = lower_take_along_axis});
+  table.add("put_along_axis", {.lower = lower_put_along_axis});
   table.add("one_hot", {.lower = lower_one_hot});
 }
 

@@ -1,5 +1,6 @@
 #include "cuda/ops/launch_step.h"
 
+#include "cuda/base/launch.h"
 #include "cuda/base/nvtx.h"
 
 namespace ingot::cuda {
@@ -33,6 +34,12 @@ class LaunchStep final : public Step {
   explicit LaunchStep(LaunchFn fn) : fn_(std::make_shared<const LaunchFn>(std::move(fn))) {}
   std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
     return std::make_unique<BoundLaunch>(fn_, kernel, b, stream_of(*this, b));
+  }
+  int launches(std::size_t inputs, std::size_t outputs) const override {
+    const std::vector<void*> in(inputs, nullptr), out(outputs, nullptr);
+    const LaunchCount count;
+    (*fn_)(in.data(), out.data(), nullptr, Stream::borrow(nullptr));
+    return count.issued();
   }
 
  private:

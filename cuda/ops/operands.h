@@ -17,6 +17,12 @@ inline bool is_plain(const TensorType& t) {
   return t.same_memory({t.dtype, t.shape});
 }
 
+// f32, f16 or bf16, and where the rank is 4 channels-last: what convolutions are made for.
+inline bool lies_as_convolutions_want(const TensorType& t) {
+  const Layout wanted = t.shape.rank() == 4 ? Layout::channels_last(4) : Layout::row_major();
+  return is_float(t.dtype) && t.same_memory({t.dtype, t.shape, wanted});
+}
+
 // True when `well` holds for the type of every operand and result.
 template <class Test>
 bool all_operands(const Problem& p, Test&& well) {

@@ -38,6 +38,7 @@ class Chain final : public Step {
     rest_bytes_ = std::max(rest_bytes_, link.step->workspace_bytes);
     workspace_bytes = results_bytes_ + rest_bytes_;
     kernel += cat(links_.empty() ? "" : "+", link.step->kernel);
+    library_calls += link.step->library_calls;
     links_.push_back(std::move(link));
     types_.push_back(result);
     return static_cast<int>(types_.size()) - 1;
@@ -64,6 +65,11 @@ class Chain final : public Step {
       steps.push_back(links_[k].step->bind({in, out, memory + results_bytes_, b.stream}));
     }
     return std::make_unique<Bound>(std::move(steps));
+  }
+  int launches(std::size_t, std::size_t) const override {
+    int sum = 0;
+    for (const Link& l : links_) sum += l.step->launches(l.operands.size(), 1);
+    return sum;
   }
 
  private:

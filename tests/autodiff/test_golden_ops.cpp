@@ -16,7 +16,9 @@
 #include "core/ops/norm.h"
 #include "core/ops/pool.h"
 #include "core/ops/reduce.h"
+#include "core/ops/scan.h"
 #include "core/ops/softmax.h"
+#include "core/ops/sort.h"
 #include "core/ops/update.h"
 #include "core/ops/view.h"
 #include "tests/ops/eval.h"
@@ -58,6 +60,13 @@ Values normalise(const Attributes& a, const Values& in) {
   const BatchNormResult r = batch_norm(in[0], in[1], in[2], in[3], in[4],
                                        {.eps = a.number("eps"), .momentum = a.number("momentum")});
   return {r.y, r.running_mean, r.running_var};
+}
+
+Values both(const Selected& s) {
+  return {s.values, s.count};
+}
+Values both(const Sorted& s) {
+  return {s.values, s.indices};
 }
 
 // Families whose ops are functions of tensors; the scalar functions of one operand go by their registered
@@ -109,6 +118,21 @@ const std::map<std::string, Build>& builders() {
       {"embedding",
        [](auto& a, auto& in) { return Values{embedding(in[0], in[1], a.integer("padding_idx"))}; }},
       {"gather", [](auto& a, auto& in) { return Values{gather(in[0], in[1], a.integer("axis"))}; }},
+      {"cumsum", [](auto& a, auto& in) { return Values{cumsum(in[0], a.integer("axis"))}; }},
+      {"masked_select", [](auto&, auto& in) { return both(masked_select(in[0], in[1])); }},
+      {"nonzero", [](auto&, auto& in) { return both(nonzero(in[0])); }},
+      {"compress", [](auto& a, auto& in) { return both(compress(in[0], in[1], a.integer("axis"))); }},
+      {"sort", [](auto& a, auto& in) { return both(sort(in[0], a.integer("axis"), a.flag("descending"))); }},
+      {"topk",
+       [](auto& a, auto& in) {
+         return both(topk(in[0], a.integer("k"), a.integer("axis"), a.flag("largest")));
+       }},
+      {"take_along_axis",
+       [](auto& a, auto& in) { return Values{take_along_axis(in[0], in[1], a.integer("axis"))}; }},
+      {"put_along_axis",
+       [](auto& a, auto& in) {
+         return Values{put_along_axis(in[0], in[1], a.integer("axis"), a.integer("size"))};
+       }},
       {"one_hot", [](auto& a, auto& in) { return Values{one_hot(in[0], a.integer("depth"), DType::I64)}; }},
       {"pad",
        [](auto& a, auto& in) {
@@ -171,7 +195,7 @@ TEST_P(GoldenOps, MatchPyTorch) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenOps,
                          ::testing::Values("activation", "conv", "gather", "loss", "matmul", "norm", "pool",
-                                           "reduce", "softmax"),
+                                           "reduce", "scan", "softmax", "sort"),
                          [](const auto& family) { return std::string(family.param); });
 
 struct Rule {

@@ -1,6 +1,8 @@
 // A few generated kernels as PTX on the disk, for tools/kernel_report.py, which knows their registers from
-// ptxas: short and long tapes, whole and single accesses, broadcasts, many operands.
+// ptxas and their accesses from its machine code: short and long tapes, whole and single accesses,
+// broadcasts, many operands. In front of each stands what must bound it, as in the kernels of cuda/kernels.
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/error.h"
@@ -17,6 +19,7 @@ struct Sample {
   ScalarExpr expr;
   std::vector<TensorType> inputs;
   TensorType out;
+  std::string_view bound = "bandwidth (loads, stores)";
 };
 
 ScalarExpr lone(DType d, ScalarOp op) {
@@ -52,7 +55,7 @@ std::vector<Sample> samples() {
   Reg r = 0;
   for (int i = 0; i < 60; ++i) r = longer.emit(i % 2 == 0 ? ScalarOp::Tanh : ScalarOp::Square, {r});
   longer.add_output(r);
-  list.push_back({"long_tape", longer, {row}, row});
+  list.push_back({"long_tape", longer, {row}, row, "arithmetic: sixty functions of each element"});
   return list;
 }
 
@@ -65,7 +68,8 @@ TEST(GeneratedSamples, AreWritten) {
       for (const TensorType& t : s.inputs) run.inputs.emplace_back(t);
       const std::string ptx = run.compiled();
       EXPECT_NE(ptx.find(cat(".target sm_", arch)), std::string::npos);
-      write_file(cat(INGOT_BINARY_DIR, "/tests/cuda_sim/ptx/generated_", s.name, ".sm_", arch, ".ptx"), ptx);
+      write_file(cat(INGOT_BINARY_DIR, "/tests/cuda_sim/ptx/generated_", s.name, ".sm_", arch, ".ptx"),
+                 cat("// Bound by: ", s.bound, ".\n", ptx));
     }
 }
 

@@ -18,7 +18,7 @@ using cuda::KernelFormat;
 using cuda::Nvrtc;
 
 TEST(Nvrtc, SaysWhatToInstallWhenAbsent) {
-  const std::string said = message_of<DeviceError>([] { Nvrtc({"libno-such-nvrtc.so.1", "libm.so.6"}); });
+  const std::string said = message_of<DeviceError>([] { Nvrtc({{"libno-such-nvrtc.so.1", "libm.so.6"}, {}}); });
   EXPECT_TRUE(says(said, "CUDA Toolkit", "LD_LIBRARY_PATH", "libno-such-nvrtc.so.1", "pip install"));
   EXPECT_TRUE(says(said, "libm.so.6", "nvrtc"));  // a library that loads, but is another one
 }

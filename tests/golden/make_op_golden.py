@@ -37,7 +37,7 @@ def unit(key, *shape, scale=1.0, offset=0.0, grad=True):
 
 
 def values(numbers, *shape, dtype="f64", grad=True):
-    kind = {"f64": torch.float64, "i64": torch.int64}[dtype]
+    kind = {"f64": torch.float64, "i64": torch.int64, "bool": torch.bool}[dtype]
     value = torch.tensor(numbers, dtype=kind).reshape(shape or (len(numbers),))
     return Input({"values": numbers, "shape": list(value.shape), "dtype": dtype}, value, grad and dtype == "f64")
 
@@ -331,6 +331,56 @@ def gather():
     return family
 
 
+def scan():
+    family = Family("scan")
+    for axis in (0, 1, -1):
+        family.add("cumsum", f"axis_{axis}".replace("-", "minus_"), lambda t: torch.cumsum(t, axis),
+                   [unit("cumsum/x", 3, 4, 5)], axis=axis)
+    family.put("cumsum", "integers", {"axis": 0}, [indices([5, -7, 1 << 40, 3])],
+               [torch.cumsum(torch.tensor([5, -7, 1 << 40, 3]), 0)])
+    mask = values([0, 1, 1, 0, 1, 0], 2, 3, dtype="bool")
+
+    # At a fixed size: zeros behind what PyTorch selects.
+    def select(t, m):
+        chosen = torch.masked_select(t, m)
+        return torch.cat((chosen, t.new_zeros(t.numel() - chosen.numel()))), torch.tensor(chosen.numel())
+
+    family.add("masked_select", "plain", select, [unit("masked_select/x", 2, 3), mask])
+    found = torch.nonzero(mask.value.reshape(-1)).reshape(-1)
+    family.put("nonzero", "plain", {}, [mask], [torch.cat((found, found.new_zeros(3))), torch.tensor(3)])
+    rows = values([1, 0, 1], dtype="bool")
+    family.add("compress", "rows", lambda t, m: (torch.cat((t[m], torch.zeros_like(t[~m]))), m.sum()),
+               [unit("compress/x", 3, 4), rows], axis=0)
+    return family
+
+
+def sort():
+    family = Family("sort")
+    for axis in (0, 1, -1):
+        name = f"axis_{axis}".replace("-", "minus_")
+        for descending in (False, True):
+            family.add("sort", f"{name}_{'falling' if descending else 'rising'}",
+                       lambda t: tuple(torch.sort(t, dim=axis, descending=descending, stable=True)),
+                       [unit("sort/x", 3, 4, 5)], axis=axis, descending=descending)
+            family.add("topk", f"{name}_{'greatest' if descending else 'least'}",
+                       lambda t: tuple(torch.topk(t, 3, dim=axis, largest=descending)),
+                       [unit("topk/x", 3, 4, 5)], k=3, axis=axis, largest=descending)
+    # Of equal values the first counts, in both directions.
+    ties = [2.0, 1.0, 2.0, 0.0, 1.0, 2.0, -0.0, 1.0]
+    for descending in (False, True):
+        family.put("sort", "ties_falling" if descending else "ties_rising", {"axis": 0, "descending": descending},
+                   [values(ties, grad=False)],
+                   list(torch.sort(torch.tensor(ties, dtype=torch.float64), stable=True, descending=descending)))
+    repeated = [0, 2, 2, 1, 0, 0, 1, 1]
+    family.add("take_along_axis", "repeated", lambda t, i: torch.take_along_dim(t, i, 1),
+               [unit("take/x", 2, 3), indices(repeated, 2, 4)], axis=1)
+    family.add("take_along_axis", "middle", lambda t, i: torch.gather(t, 1, i),
+               [unit("take/x", 2, 3, 2), indices(repeated, 2, 2, 2)], axis=1)
+    family.add("put_along_axis", "columns", lambda t, i: torch.zeros(2, 5, dtype=t.dtype).scatter(1, i, t),
+               [unit("put/x", 2, 3), indices([4, 0, 2, 1, 3, 0], 2, 3)], axis=1, size=5)
+    return family
+
+
 def update():
     """inputs: the parameter, then one gradient per step; outputs: the parameter after each step."""
     family = Family("update")
@@ -420,7 +470,7 @@ def schedule():
 
 
 def main():
-    for family in (conv, pool, norm, softmax, loss, activation, matmul, reduce, gather, update, schedule):
+    for family in (conv, pool, norm, softmax, loss, activation, matmul, reduce, gather, scan, sort, update, schedule):
         family().write()
 
 

@@ -8,6 +8,7 @@
 #include "core/ops/pool.h"
 #include "core/ops/reduce.h"
 #include "core/ops/softmax.h"
+#include "core/ops/sort.h"
 #include "core/ops/view.h"
 #include "tests/support/op_case.h"
 
@@ -76,6 +77,23 @@ INGOT_OP_CASES(large) {
        .attrs = ScatterAddAttrs{1, {2, 300, 3}},
        .inputs = {uniform({2, 2100, 3}), integers({2100}, 300)},
        .shapes = {{2, 300, 3}}});
+
+  // More than a block sorts.
+  add({.op = "sort", .name = "long_row", .attrs = SortAttrs{1}, .inputs = {distinct({2, 5000})}});
+  add({.op = "sort",
+       .name = "long_columns",
+       .attrs = SortAttrs{0, true},
+       .inputs = {integers({2100, 3}, 50, DType::I32)}});
+  add({.op = "sort", .name = "long_i64", .attrs = SortAttrs{1, true}, .inputs = {integers({2, 4100}, 300)}});
+  add({.op = "topk", .name = "few_of_many", .attrs = TopkAttrs{7}, .inputs = {distinct({2, 9000})}});
+  add({.op = "topk",
+       .name = "few_of_many_i64",
+       .attrs = TopkAttrs{300, 0, false},
+       .inputs = {integers({4200, 2}, 1000)}});
+  add({.op = "topk",
+       .name = "many_of_many",
+       .attrs = TopkAttrs{3000, 0, false},
+       .inputs = {distinct({6200, 2})}});
 }
 
 }  // namespace ingot

@@ -22,6 +22,7 @@ import time
 import unittest
 
 PROGRAM = "ingot"
+BROKEN_CUDNN = None  # a folder with libraries that are no cuDNN to use, each in a folder of its own
 VERBS = ["train", "eval", "predict", "plan", "graph", "bench", "info"]
 
 
@@ -289,6 +290,113 @@ class Arguments(Program):
         self.assertIn(b"No space left", done.stderr)
 
 
+class Targets(Program):
+    """Plans for GPUs that are not here."""
+
+    def setUp(self):
+        super().setUp()
+        done = self.run_program("plan", "mlp", "--target", "h200")
+        if done.returncode != 0:
+            self.skipTest("this build cannot plan for a GPU: " + done.stderr.decode().strip())
+
+    def plan(self, *args, **options):
+        return json.loads(self.good("plan", *args, "--json", **options))
+
+    def has_cudnn(self):
+        plan = self.plan("lenet5", "--target", "h200", "--explain")
+        reasons = [c["why"] for n in plan["nodes"] for c in n["candidates"] if c["name"] == "cudnn" and "why" in c]
+        if any("this build has no cuDNN" in r or "could not be loaded" in r for r in reasons):
+            self.skipTest("no cuDNN here: " + reasons[0])
+
+    def described(self, **changes):
+        (first, *_) = json.loads(self.good("info", "targets", "--json")).values()
+        described = {**first, **changes}
+        write(self.path("gpu.json"), json.dumps({k: v for k, v in described.items() if v is not None}).encode())
+        return self.path("gpu.json")
+
+    def check_resnet50(self, target):
+        self.has_cudnn()
+        start = time.monotonic()
+        plan = self.plan("resnet50", "--mode", "train", "--batch-size", "256", "--dtype", "f32", "--target", target,
+                         "--explain")
+        self.assertLess(time.monotonic() - start, 60)
+        self.assertTrue(plan["planned_for_a_description"])
+        self.assertLessEqual(plan["arena_bytes"], 1.01 * plan["max_live_bytes"])
+        self.assertGreater(plan["launches"], 0)
+        nodes = {op: [n for n in plan["nodes"] if n["op"] == op]
+                 for op in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight")}
+        self.assertEqual({op: len(found) for op, found in nodes.items()},
+                         {"conv2d": 53, "conv2d_grad_input": 52, "conv2d_grad_weight": 53})
+        for node in sum(nodes.values(), []):
+            first, *others = node["candidates"]
+            self.assertEqual((first["name"], first["taken"]), ("cudnn", True), node)
+            self.assertTrue(node["kernel"].startswith("cudnn:eng"), node)
+            self.assertEqual((node["kernel"], node["workspace_bytes"]), (first["kernel"], first["workspace_bytes"]))
+            self.assertEqual([(c["name"], c["taken"]) for c in others], [("own", False)], node)
+            self.assertEqual(node["library_calls"], 1)
+        self.assertEqual(plan["library_calls"], 158)
+        self.assertGreaterEqual(plan["workspace_bytes"], max(n["workspace_bytes"] for n in plan["nodes"]))
+
+    def test_resnet50_on_h200(self):
+        self.check_resnet50("h200")
+
+    def test_resnet50_on_a100(self):
+        self.check_resnet50("a100")
+
+    def test_resnet50_on_a_description_of_the_users(self):
+        self.check_resnet50(self.described(deviceName="My GPU", multiProcessorCount=78, totalGlobalMem=48 * 10**9))
+
+    def test_text_names_the_description_and_candidates(self):
+        text = self.good("plan", "lenet5", "--target", self.described(deviceName="My GPU"), "--explain")
+        self.assertIn("My GPU, sm_90, described by ", text)
+        self.assertIn("planned from a description; nothing of it has run on that device", text)
+        self.assertRegex(text, r"launches a step: [1-9]\d* of Ingot's kernels")
+        self.assertRegex(text, r"\(conv2d\)\n  [* ] +cudnn: ")
+        self.assertRegex(text, r"\n  [* ] +own: conv")
+
+    def test_bad_descriptions_are_refused_key_by_key(self):
+        self.bad("plan", "lenet5", "--target", "h300", says=["h300", "h200", "a100", "rtx4090"])
+        self.bad("plan", "lenet5", "--target", self.described(warpSize=None), says="'warpSize' is missing")
+        self.bad("plan", "lenet5", "--target", self.described(deviceVer="9.0", colour=1),
+                 says=["'deviceVer': expected", '"9.0"', "'colour' is not a key"])
+        self.bad("plan", "lenet5", "--target", self.described(l2CacheSize=2**40), says="'l2CacheSize': expected")
+        self.bad("plan", "lenet5", "--target", self.dir, says="directory")
+        write(self.path("bad.json"), b"{")
+        self.bad("plan", "lenet5", "--target", self.path("bad.json"), says=["bad.json", "one JSON object"])
+        self.bad("plan", "lenet5", "--target", "h200", "--device", "cuda", says=["--target", "--device"])
+
+    # Where cuDNN is no use, every convolution runs on a kernel of our own, and the plan says why.
+    def check_broken_cudnn(self, folder, *says):
+        environment = {**os.environ, "CUDA_HOME": self.dir,
+                       "LD_LIBRARY_PATH": folder + ":" + os.environ.get("LD_LIBRARY_PATH", "")}
+        plan = self.plan("lenet5", "--target", "h200", "--explain", env=environment)
+        convolutions = [n for n in plan["nodes"] if n["op"].startswith("conv2d")]
+        self.assertEqual(len(convolutions), 5)
+        for node in convolutions:
+            self.assertTrue(node["kernel"].startswith("conv"), node)
+            cudnn, own = node["candidates"]
+            self.assertEqual((cudnn["taken"], own["taken"]), (False, True))
+            for text in (*says, "pip install nvidia-cudnn"):
+                self.assertIn(text, cudnn["why"])
+
+    def test_cudnn_too_old(self):
+        if BROKEN_CUDNN is None:
+            self.skipTest("no broken libraries were built")
+        self.has_cudnn()
+        self.check_broken_cudnn(BROKEN_CUDNN + "/too_old", "cuDNN 9.1 is too old, 9.8 or later")
+
+    def test_cudnn_that_lacks_a_function(self):
+        if BROKEN_CUDNN is None:
+            self.skipTest("no broken libraries were built")
+        self.has_cudnn()
+        self.check_broken_cudnn(BROKEN_CUDNN + "/incomplete", "could not be loaded", "it has no function cudnn")
+
+    def test_cudnn_that_is_no_library(self):
+        self.has_cudnn()
+        write(self.path("libcudnn.so.9"), b"this is no library")
+        self.check_broken_cudnn(self.dir, "could not be loaded", "libcudnn.so.9")
+
+
 class BadFiles(Program):
     def refuse(self, says):
         out = self.path("run")
@@ -530,11 +638,13 @@ class Stopping(Program):
 
 
 def main():
-    global PROGRAM
+    global PROGRAM, BROKEN_CUDNN
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", required=True)
+    parser.add_argument("--broken-cudnn", help="Folder of libraries named libcudnn.so.9, each in a folder of its own")
     parser.add_argument("groups", nargs="*")
     args = parser.parse_args()
+    BROKEN_CUDNN = args.broken_cudnn
     PROGRAM = os.path.abspath(args.program)
     names = args.groups or [c.__name__ for c in Program.__subclasses__()]
     suite = unittest.defaultTestLoader.loadTestsFromNames(names, sys.modules[__name__])

@@ -20,6 +20,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <type_traits>
 #include <utility>
 
@@ -53,6 +54,11 @@ void ldmatrix(unsigned* r, int matrices, bool transposed, const void* row);
 void copy_async(void* shared, const void* global, int bytes, int valid);
 void copy_async_commit();
 void copy_async_wait(int pending);
+
+// ---- Calls of cuda/libs ----
+// What a library's kernels are here: host code that runs as an operation of the stream, when the device's
+// memory may be touched. An exception is a finding, and the launch has failed.
+void run_on_device(cudaStream_t stream, const char* name, std::function<void()> work);
 
 // ---- Calls of this header ----
 enum class Shuffle { Index, Xor, Up, Down };

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "tests/support/cuda_sim/prelude.h"
+#include "tests/support/cuda_sim/report.h"
 #include "tests/support/cuda_sim/runtime_call.h"
 
 namespace ingot::sim {
@@ -55,6 +57,25 @@ cudaError_t wait_event(Machine& m, StreamState& stream, EventState& event) {
 }
 
 }  // namespace
+
+void run_on_device(cudaStream_t handle, const char* name, std::function<void()> work) {
+  const cudaError_t status = runtime_call(name, [&](Machine& m) {
+    StreamState* const stream = m.stream(handle);
+    if (stream == nullptr) return m.bad_handle("stream", handle);
+    return m.submit(*stream, [&m, name, work = std::move(work)] {
+      m.kernels_run.emplace(name);
+      try {
+        work();
+        return cudaSuccess;
+      } catch (const std::exception& e) {
+        report(Fault::Foreign, cat(name, ": ", e.what()));
+        return cudaErrorLaunchFailure;
+      }
+    });
+  });
+  if (status != cudaSuccess) throw DeviceError(cat(name, ": ", cudaGetErrorName(status)));
+}
+
 }  // namespace ingot::sim
 
 using namespace ingot::sim;

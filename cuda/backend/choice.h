@@ -1,0 +1,42 @@
+// Choice by measurement: the candidates of a node are timed on the device, once for a problem, and the
+// ranking is kept on the disk.
+//
+// The key is all that decides the times: the GPU's name, the driver, the versions of the runtime and of the
+// libraries, the node with its types, layouts and attributes, and what the target allows. An entry lists
+// kernels, fastest first, with their times. A kernel of it that no candidate offers any more, or that fails
+// when it is bound, costs a log line and the next one is taken. A node with one candidate, with operands that
+// are not floating point (random bits would be no indices), or too large for the memory that is free is not
+// measured: it takes the first candidate. Memory for a measurement is the node's operands, results and the
+// largest workspace, and is given back at once.
+//
+//   Chooser chooser(KernelCache::default_folder());
+//   auto step = chooser.choose(lowerings(), {graph, node, target});
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/runtime/lowering.h"
+#include "cuda/jit/kernel_cache.h"
+
+namespace ingot::cuda {
+
+class Chooser {
+ public:
+  explicit Chooser(std::string folder, KernelCache::Log log = {});
+
+  // Null when every candidate declines.
+  std::unique_ptr<Step> choose(const LoweringTable& table, const Problem& p);
+
+ private:
+  std::string measure(const Problem& p, const std::vector<std::unique_ptr<Step>>& steps);
+
+  KernelCache cache_;
+  KernelCache::Log log_;
+};
+
+// Milliseconds of one run of the step alone on the current device: the least of a few repetitions, after one
+// that is not counted. Throws what the step throws, and CudaError when memory does not suffice.
+float time_step(const Problem& p, const Step& step);
+
+}  // namespace ingot::cuda
