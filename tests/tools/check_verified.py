@@ -175,6 +175,12 @@ class Verified(unittest.TestCase):
                  'add_test("cuda_kernels_compile_to_ptx" "cmake" "-E" "echo" "skipped: no nvcc")']
         (build / "CTestTestfile.cmake").write_text("\n".join(tests))
         self.call("--names", build)  # the level that cannot be looked at here is not
+        self.feature["evidence"]["simulated"] = ["test_cuda_cudnn: Cudnn.*"]
+        (build / "CTestTestfile.cmake").write_text("\n".join(
+            [*tests, 'add_test("test_cuda_cudnn" "cmake" "-E" "echo" "skipped: no cudnn.h")']))
+        self.call("--names", build)  # nor is a program of which only the reason of its absence is here
+        (build / "CTestTestfile.cmake").write_text("\n".join(tests))
+        self.assertIn("there is no test 'test_cuda_cudnn'", self.call("--names", build, status=1))
         self.feature["evidence"]["simulated"] = ["test_cuda_sim: Softmax.*:Matmul.Square", "test_gone"]
         self.feature["evidence"]["gpu"] = ["cuda_gpu_kernels: Matmul.Square:Renamed.*-Softmax.*", "sanitizer.memcheck.*"]
         errors = self.call("--names", build, status=1)
