@@ -4,6 +4,7 @@
     tools/run_tests.py ci                 every test of the release build
     tools/run_tests.py ci asan tsan       the same, then the fast tests under the sanitizers
     tools/run_tests.py --label plan ci    the tests with that label only
+    tools/run_tests.py --only ptx ci      the tests whose names hold that regular expression
 
 A preset that does not configure or build counts as one failure, and the next one is still tried. Tests that a machine
 cannot run (they need a GPU, say) are skipped and named above the last line. The exit status is 1 when anything failed
@@ -73,7 +74,7 @@ def read_junit(path):
     return passed, failed, skipped
 
 
-def test_preset(preset, label, jobs):
+def test_preset(preset, label, only, jobs):
     folder, settings = PRESETS[preset]
     tested = provenance(ROOT)
     if not run(["cmake", "--preset", preset]):
@@ -90,6 +91,8 @@ def test_preset(preset, label, jobs):
     label = label or ("fast" if preset in SANITIZERS else None)
     if label:
         command += ["-L", f"^{label}$"]
+    if only:
+        command += ["-R", only]
     # Address-space randomisation of newer kernels is wider than the shadow memory of GCC 12's thread sanitizer.
     if preset == "tsan" and run(["setarch", "-R", "true"], stderr=subprocess.DEVNULL):
         command = ["setarch", "-R"] + command
@@ -104,13 +107,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="+", choices=PRESETS, metavar="PRESET", help=", ".join(PRESETS))
     parser.add_argument("--label", help="only tests with this label (default: all, and `fast` under sanitizers)")
+    parser.add_argument("--only", metavar="REGEX", help="only tests with such a name")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args()
 
     passed, failed, skipped = [], [], []
     for preset in args.presets:
         start = time.monotonic()
-        outcome = test_preset(preset, args.label, args.jobs)
+        outcome = test_preset(preset, args.label, args.only, args.jobs)
         for total, part in zip((passed, failed, skipped), outcome):
             total += part
         print(f"{preset}: {len(outcome[0])} passed, {len(outcome[1])} failed, {len(outcome[2])} skipped,"

@@ -156,6 +156,14 @@ class Verified(unittest.TestCase):
         evidence = tests["evidence"]
         self.assertEqual(evidence[SIMULATED], {"passed": 2, "failed": 0, "skipped": 1})
         self.assertEqual(evidence["cuda_ptx_softmax.cu_sm_*"], {"passed": 2, "failed": 0, "skipped": 0})
+        # Other tests of the same commit add to that; those of another begin anew.
+        self.records = json.loads((self.folder / "records.json").read_text())
+        (build / "junit.xml").write_text('<testsuite><testcase name="cuda_ptx_softmax.cu_sm_80" status="run"/></testsuite>')
+        self.call("--record", build)
+        evidence = json.loads((self.folder / "records.json").read_text())["tests"]["evidence"]
+        self.assertEqual([c["passed"] for _, c in sorted(evidence.items())], [1, 2])
+        (build / "tested.json").write_text('{"commit": "def", "modified": false, "date": "2030-01-03T00:00:00Z"}')
+        self.assertIn("is in no record", self.call("--record", build, status=1))
 
     def test_names(self):
         build = self.folder / "build"
@@ -167,6 +175,12 @@ class Verified(unittest.TestCase):
                  'add_test("cuda_kernels_compile_to_ptx" "cmake" "-E" "echo" "skipped: no nvcc")']
         (build / "CTestTestfile.cmake").write_text("\n".join(tests))
         self.call("--names", build)  # the level that cannot be looked at here is not
+        self.feature["evidence"]["simulated"] = ["test_cuda_cudnn: Cudnn.*"]
+        (build / "CTestTestfile.cmake").write_text("\n".join(
+            [*tests, 'add_test("test_cuda_cudnn" "cmake" "-E" "echo" "skipped: no cudnn.h")']))
+        self.call("--names", build)  # nor is a program of which only the reason of its absence is here
+        (build / "CTestTestfile.cmake").write_text("\n".join(tests))
+        self.assertIn("there is no test 'test_cuda_cudnn'", self.call("--names", build, status=1))
         self.feature["evidence"]["simulated"] = ["test_cuda_sim: Softmax.*:Matmul.Square", "test_gone"]
         self.feature["evidence"]["gpu"] = ["cuda_gpu_kernels: Matmul.Square:Renamed.*-Softmax.*", "sanitizer.memcheck.*"]
         errors = self.call("--names", build, status=1)
