@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,18 +15,12 @@
 #include <vector>
 
 #include "core/ir/graph.h"
+#include "core/runtime/cache_entry.h"
 #include "core/runtime/queue.h"
 #include "core/runtime/step.h"
 #include "core/runtime/target.h"
 
 namespace ingot {
-
-// What a backend keeps on the disk between processes: compiled kernels, measured choices.
-struct CacheEntry {
-  std::string title;  // "choice: conv2d ...", "kernel: ew_add, sm_90"
-  std::string file;
-  std::uint64_t bytes = 0;
-};
 
 // One of the ways to run a node, for explanations.
 struct Candidate {

@@ -109,9 +109,7 @@ std::vector<Candidate> CudaBackend::explain(const ingot::Graph& graph, const Nod
 }
 
 std::vector<CacheEntry> CudaBackend::cache_entries() const {
-  std::vector<CacheEntry> all;
-  for (auto& e : KernelCache(cache_folder()).entries()) all.push_back({e.title, e.file, e.bytes});
-  return all;
+  return KernelCache(cache_folder()).entries();
 }
 
 std::string CudaBackend::cache_folder() const {

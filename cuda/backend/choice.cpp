@@ -1,7 +1,6 @@
 #include "cuda/backend/choice.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <sstream>
 
 #include "core/op/text.h"
@@ -69,12 +68,7 @@ float time_step(const Problem& p, const Step& step) {
 }
 
 Chooser::Chooser(std::string folder, KernelCache::Log log)
-    : cache_(std::move(folder), KernelCache::kDefaultBytes, log), log_(std::move(log)) {
-  if (!log_)
-    log_ = [](std::string_view line) {
-      std::fprintf(stderr, "ingot: %.*s\n", static_cast<int>(line.size()), line.data());
-    };
-}
+    : cache_(std::move(folder), KernelCache::kDefaultBytes, log), log_(std::move(log)) {}
 
 // A line each, "milliseconds kernel", fastest first; what fails is not in it.
 std::string Chooser::measure(const Problem& p, const std::vector<std::unique_ptr<Step>>& steps) {

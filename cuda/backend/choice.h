@@ -23,7 +23,7 @@ namespace ingot::cuda {
 
 class Chooser {
  public:
-  explicit Chooser(std::string folder, KernelCache::Log log = {});
+  explicit Chooser(std::string folder, KernelCache::Log log = KernelCache::log_to_stderr);
 
   // Null when every candidate declines.
   std::unique_ptr<Step> choose(const LoweringTable& table, const Problem& p);

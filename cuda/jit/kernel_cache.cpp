@@ -78,11 +78,10 @@ std::string KernelCache::default_folder() {
 }
 
 KernelCache::KernelCache(std::string folder, std::uint64_t max_bytes, Log log)
-    : folder_(std::move(folder)), max_bytes_(max_bytes), log_(std::move(log)) {
-  if (!log_)
-    log_ = [](std::string_view line) {
-      std::fprintf(stderr, "ingot: %.*s\n", static_cast<int>(line.size()), line.data());
-    };
+    : folder_(std::move(folder)), max_bytes_(max_bytes), log_(std::move(log)) {}
+
+void KernelCache::log_to_stderr(std::string_view line) {
+  std::fprintf(stderr, "ingot: %.*s\n", static_cast<int>(line.size()), line.data());
 }
 
 std::string KernelCache::path_of(std::string_view key) const {
@@ -94,8 +93,8 @@ KernelCache::Stats KernelCache::stats() const {
   return stats_;
 }
 
-std::vector<KernelCache::Entry> KernelCache::entries() const {
-  std::vector<std::pair<fs::file_time_type, Entry>> found;
+std::vector<CacheEntry> KernelCache::entries() const {
+  std::vector<std::pair<fs::file_time_type, CacheEntry>> found;
   std::error_code error;
   for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
     const std::string path = it->path().string();
@@ -118,7 +117,7 @@ std::vector<KernelCache::Entry> KernelCache::entries() const {
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second.file < b.second.file;
   });
-  std::vector<Entry> all;
+  std::vector<CacheEntry> all;
   for (auto& [used, entry] : found) all.push_back(std::move(entry));
   return all;
 }

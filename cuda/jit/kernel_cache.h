@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/runtime/cache_entry.h"
 #include "cuda/jit/kernel_source.h"
 #include "cuda/jit/nvrtc.h"
 
@@ -29,19 +30,16 @@ class KernelCache {
  public:
   static constexpr std::uint64_t kDefaultBytes = std::uint64_t{256} << 20;
   using Log = std::function<void(std::string_view line)>;
+  static void log_to_stderr(std::string_view line);
 
   // $INGOT_CACHE_DIR, else $XDG_CACHE_HOME/ingot, else ~/.cache/ingot; "" when none of them is set.
   static std::string default_folder();
 
-  // An empty `folder` caches nothing. Without `log`, lines go to standard error.
-  explicit KernelCache(std::string folder, std::uint64_t max_bytes = kDefaultBytes, Log log = {});
+  // An empty `folder` caches nothing.
+  explicit KernelCache(std::string folder, std::uint64_t max_bytes = kDefaultBytes, Log log = log_to_stderr);
 
   // The whole entries of the folder, latest used first: the key's first line, and the file.
-  struct Entry {
-    std::string title, file;
-    std::uint64_t bytes = 0;
-  };
-  std::vector<Entry> entries() const;
+  std::vector<CacheEntry> entries() const;
   // Removes every entry; gives how many there were.
   std::size_t clear();
 

@@ -39,6 +39,23 @@ struct Walk {
   __device__ long long at(long long l) const { return (reverse ? length - 1 - l : l) * inner; }
 };
 
+// A part of a line: elements base + w.at(l), begin <= l < end.
+struct Part {
+  long long base, begin, end;
+};
+__device__ inline Part part_of(const Walk& w, long long base, long long number) {
+  const long long begin = number * w.share;
+  return {base, begin, begin + w.share < w.length ? begin + w.share : w.length};
+}
+__device__ inline Part row_part(const Walk& w, long long warp) {
+  const long long row = warp / w.parts;
+  return part_of(w, row * w.length, warp - row * w.parts);
+}
+__device__ inline Part column_part(const Walk& w, long long thread) {
+  const long long line = thread / w.inner, outer = line / w.parts;
+  return part_of(w, outer * w.length * w.inner + (thread - line * w.inner), line - outer * w.parts);
+}
+
 // ---- Rows: a warp takes part `warp % parts` of row `warp / parts` ---------------------------------------
 
 // Bound by: bandwidth, narrow: an element of any type a lane; a warp reads 32 neighbours.
@@ -48,9 +65,7 @@ __global__ void row_totals_kernel(const void* x, A* totals, Walk w, long long wa
   const long long warp =
       static_cast<long long>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarpSize;
   if (warp >= warps) return;  // the whole warp
-  const long long row = warp / w.parts, base = row * w.length;
-  const long long begin = (warp - row * w.parts) * w.share;
-  const long long end = begin + w.share < w.length ? begin + w.share : w.length;
+  const auto [base, begin, end] = row_part(w, warp);
   A sum = 0;
 #pragma unroll 2
   for (long long l = begin + lane; l < end; l += kWarpSize) sum += load_as<A>(x, w.from, base + w.at(l));
@@ -66,9 +81,7 @@ __global__ void rows_kernel(const void* x, void* y, const A* starts, Walk w, lon
   const long long warp =
       static_cast<long long>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / kWarpSize;
   if (warp >= warps) return;  // the whole warp
-  const long long row = warp / w.parts, base = row * w.length;
-  const long long begin = (warp - row * w.parts) * w.share;
-  const long long end = begin + w.share < w.length ? begin + w.share : w.length;
+  const auto [base, begin, end] = row_part(w, warp);
   A before = starts != nullptr ? starts[warp] : A(0);
   for (long long first = begin; first < end; first += kStep) {
     A sum[kChunks];  // of the chunk up to this lane
@@ -102,10 +115,7 @@ template <class A>
 __global__ void column_totals_kernel(const void* x, A* totals, Walk w, long long threads) {
   const long long thread = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (thread >= threads) return;
-  const long long line = thread / w.inner, outer = line / w.parts;
-  const long long base = outer * w.length * w.inner + (thread - line * w.inner);
-  const long long begin = (line - outer * w.parts) * w.share;
-  const long long end = begin + w.share < w.length ? begin + w.share : w.length;
+  const auto [base, begin, end] = column_part(w, thread);
   A sum = 0;
 #pragma unroll 2
   for (long long l = begin; l < end; ++l) sum += load_as<A>(x, w.from, base + w.at(l));
@@ -117,10 +127,7 @@ template <class A>
 __global__ void columns_kernel(const void* x, void* y, const A* starts, Walk w, long long threads) {
   const long long thread = static_cast<long long>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (thread >= threads) return;
-  const long long line = thread / w.inner, outer = line / w.parts;
-  const long long base = outer * w.length * w.inner + (thread - line * w.inner);
-  const long long begin = (line - outer * w.parts) * w.share;
-  const long long end = begin + w.share < w.length ? begin + w.share : w.length;
+  const auto [base, begin, end] = column_part(w, thread);
   A sum = starts != nullptr ? starts[thread] : A(0);
   for (long long first = begin; first < end; first += kChunks) {
     A own[kChunks];

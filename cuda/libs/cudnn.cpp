@@ -64,9 +64,7 @@ std::string open_cudnn() {
   Opened& o = opened();
   if (o.decided) return o.missing;
   o.decided = true;
-#if defined(INGOT_CUDA_SIM)
-  o.missing = "the simulated device has no cuDNN";
-#else
+  if (const auto closed = libraries_closed()) return o.missing = *closed;
   const Library& l = library("cudnn");
   try {
     o.library = std::make_unique<SharedLibrary>(
@@ -83,7 +81,6 @@ std::string open_cudnn() {
   } catch (const DeviceError& e) {
     o.missing = cat("cuDNN could not be loaded: ", l.install, ". ", e.message());
   }
-#endif
   return o.missing;
 }
 

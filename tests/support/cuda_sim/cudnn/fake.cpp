@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:tests/cuda_sim/cudnn/fake.cpp
-#include "tests/cuda_sim/cudnn/fake.h"
-========
 #include "tests/support/cuda_sim/cudnn/fake.h"
->>>>>>>> w-cudnn:tests/support/cuda_sim/cudnn/fake.cpp
 
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -16,11 +12,7 @@
 
 #include "core/base/error.h"
 #include "cuda/libs/cudnn.h"
-<<<<<<<< HEAD:tests/cuda_sim/cudnn/fake.cpp
-#include "tests/cuda_sim/cudnn/store.h"
-========
 #include "tests/support/cuda_sim/cudnn/store.h"
->>>>>>>> w-cudnn:tests/support/cuda_sim/cudnn/fake.cpp
 #include "tests/support/cuda_sim/machine.h"
 
 // What a handle of cuDNN's is, here.
