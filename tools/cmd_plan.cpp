@@ -26,6 +26,41 @@ nlohmann::ordered_json to_json(const Candidate& c) {
   return j;
 }
 
+// What the workspace limit costs a program.
+struct PassedOverTotal {
+  int steps = 0, measured = 0;      // that would take another kernel; where both were timed
+  std::size_t workspace_bytes = 0;  // the most that one of them wants
+  double saved = 0;                 // milliseconds a run, over the measured ones
+};
+PassedOverTotal passed_over(const Program& p) {
+  PassedOverTotal t;
+  for (const NodeId n : p.schedule()) {
+    const Step& step = p.step(n);
+    if (step.passed_over.empty()) continue;
+    const PassedOver& best = step.passed_over.front();
+    ++t.steps;
+    t.workspace_bytes = std::max(t.workspace_bytes, best.workspace_bytes);
+    if (best.milliseconds == 0) continue;
+    ++t.measured;
+    t.saved += step.milliseconds - best.milliseconds;
+  }
+  return t;
+}
+
+// The same in words, or "".
+std::string limit_text(const Program& p) {
+  const PassedOverTotal t = passed_over(p);
+  if (t.steps == 0) return "";
+  std::string text = cat("\n", t.steps, t.steps == 1 ? " step takes" : " steps take",
+                         " another kernel because of the workspace limit: the best want up to ",
+                         human_bytes(static_cast<double>(t.workspace_bytes)));
+  if (t.measured == 0)
+    return text + ".\nWhat that costs is known where kernels are measured (--autotune measure on the GPU).\n";
+  char saved[32];
+  std::snprintf(saved, sizeof saved, "%.3f", t.saved);
+  return text + cat(" and would save ", saved, " ms a run, by the times of ", t.measured, " of them.\n");
+}
+
 // A node of the schedule: what runs it, and with `explain` what else could.
 nlohmann::ordered_json to_json(const Program& p, NodeId n, bool explain) {
   const Node& node = p.graph().node(n);
@@ -36,6 +71,12 @@ nlohmann::ordered_json to_json(const Program& p, NodeId n, bool explain) {
                               {"workspace_bytes", step.workspace_bytes},
                               {"launches", step.launches(node.inputs.size(), node.outputs.size())},
                               {"library_calls", step.library_calls}};
+  if (step.milliseconds != 0) j["measured_milliseconds"] = step.milliseconds;
+  for (const PassedOver& o : step.passed_over) {
+    nlohmann::ordered_json other = {{"kernel", o.kernel}, {"workspace_bytes", o.workspace_bytes}};
+    if (o.milliseconds != 0) other["measured_milliseconds"] = o.milliseconds;
+    j["above_workspace_limit"].push_back(std::move(other));
+  }
   if (explain) {
     j["candidates"] = nlohmann::ordered_json::array();
     for (const Candidate& c : p.backend().explain(p.graph(), node, p.target()))
@@ -66,6 +107,11 @@ nlohmann::ordered_json to_json(const Program& p, const PlanArguments& a, std::in
   j["steps"] = p.schedule().size();
   j["launches"] = p.launches();
   j["library_calls"] = p.library_calls();
+  if (const PassedOverTotal t = passed_over(p); t.steps != 0)
+    j["above_workspace_limit"] = {{"steps", t.steps},
+                                  {"workspace_bytes", t.workspace_bytes},
+                                  {"measured_steps", t.measured},
+                                  {"saved_milliseconds", t.saved}};
   j["nodes"] = nlohmann::ordered_json::array();
   for (const NodeId n : p.schedule()) j["nodes"].push_back(to_json(p, n, a.explain));
   return j;
@@ -169,6 +215,7 @@ int run_plan(const PlanArguments& a) {
   if (p->target().backend != "cpu")
     std::printf("\nlaunches a step: %d of Ingot's kernels, copies and fills, %d calls of libraries\n",
                 p->launches(), p->library_calls());
+  std::printf("%s", limit_text(*p).c_str());
   if (a.explain)
     std::printf("\ncandidates of each node, best first; * is taken\n%s", explanation(*p).c_str());
   return 0;

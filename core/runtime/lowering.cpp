@@ -23,8 +23,28 @@ bool takes_elementwise(const TensorType& t) {
   return !t.layout.is_row_major() && t.physical_numel() == t.numel();
 }
 
+bool is_own(const Lowering& row) {
+  return std::string_view(row.name) == "own";
+}
+
 bool left_out(const Lowering& row, const Target& target) {
-  return target.autotune == Autotune::Off && std::string_view(row.name) != "own";
+  return target.autotune == Autotune::Off && !is_own(row);
+}
+
+bool within_limit(const Lowering& row, const Step& step, const Target& target) {
+  return is_own(row) || step.workspace_bytes <= target.workspace_limit;
+}
+
+// The first of the candidate's ways that the workspace limit allows; those before it go to `above`.
+std::unique_ptr<Step> allowed_step(const Lowering& row, const Problem& p, std::vector<PassedOver>& above) {
+  if (left_out(row, p.target)) return nullptr;
+  Problem asked = p;
+  for (asked.alternative = 0; asked.alternative < row.alternatives; ++asked.alternative) {
+    auto step = row.lower(asked);
+    if (step == nullptr || within_limit(row, *step, p.target)) return step;
+    above.push_back({step->kernel, step->workspace_bytes});
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -36,27 +56,32 @@ std::string describe(const Problem& p) {
 }
 
 std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p) {
-  if (const auto* rows = table.find(p.node.op))
-    for (const Lowering& row : *rows)
-      if (!left_out(row, p.target))
-        if (auto step = row.lower(p)) return step;
+  const auto* rows = table.find(p.node.op);
+  if (rows == nullptr) return nullptr;
+  std::vector<PassedOver> above;
+  for (const Lowering& row : *rows)
+    if (auto step = allowed_step(row, p, above)) {
+      step->passed_over = std::move(above);
+      return step;
+    }
   return nullptr;
 }
 
-std::vector<std::unique_ptr<Step>> all_steps(const LoweringTable& table, const Problem& p) {
-  std::vector<std::unique_ptr<Step>> steps;
+std::vector<Offer> all_steps(const LoweringTable& table, const Problem& p) {
+  std::vector<Offer> offers;
   const auto* rows = table.find(p.node.op);
-  if (rows == nullptr) return steps;
+  if (rows == nullptr) return offers;
   for (const Lowering& row : *rows) {
     Problem asked = p;
     for (asked.alternative = 0; asked.alternative < row.alternatives && !left_out(row, p.target);
          ++asked.alternative) {
       auto step = row.lower(asked);
       if (step == nullptr) break;
-      steps.push_back(std::move(step));
+      const bool within = within_limit(row, *step, p.target);
+      offers.push_back({std::move(step), within});
     }
   }
-  return steps;
+  return offers;
 }
 
 std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p) {
@@ -66,10 +91,15 @@ std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p
   bool taken = false;
   for (const Lowering& row : *rows) {
     std::string why;
+    std::vector<PassedOver> above;
     Problem asked = p;
     asked.why = &why;
-    const auto step = left_out(row, p.target) ? nullptr : row.lower(asked);
+    const auto step = allowed_step(row, asked, above);
+    for (const PassedOver& o : above)
+      all.push_back({row.name, o.kernel, o.workspace_bytes, false,
+                     cat("wants more workspace than the limit of ", p.target.workspace_limit, " bytes")});
     if (left_out(row, p.target)) why = "libraries are left out (autotune off)";
+    if (step == nullptr && !above.empty()) continue;
     Candidate c{row.name, "", 0, false, ""};
     if (step != nullptr) {
       c.kernel = step->is_view ? "view" : step->kernel;
@@ -95,8 +125,8 @@ std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const
     for (Layout& layout : l.inputs) layout = layout.canonical();
     for (Layout& layout : l.outputs) layout = layout.canonical();
     const Graph alone = trial(p, l);
-    if (left_out(row, p.target)) continue;
-    if (row.lower({alone, alone.nodes()[0], p.target}) != nullptr) return l;
+    std::vector<PassedOver> above;
+    if (allowed_step(row, {alone, alone.nodes()[0], p.target}, above) != nullptr) return l;
   }
   return std::nullopt;
 }

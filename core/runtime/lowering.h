@@ -80,11 +80,16 @@ class LoweringTable {
 };
 
 // The step of the first candidate that accepts the problem; null when all decline or there is none.
-// Libraries are left out where the target says so (Autotune::Off).
+// Libraries are left out where the target says so (Autotune::Off), and so is each of their ways that wants
+// more workspace than Target::workspace_limit: Step::passed_over names those.
 std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p);
 // The steps of all that accept, each candidate's alternatives after one another, in the order of
-// first_step().
-std::vector<std::unique_ptr<Step>> all_steps(const LoweringTable& table, const Problem& p);
+// first_step(); `within` the workspace limit, or above it.
+struct Offer {
+  std::unique_ptr<Step> step;
+  bool within = true;
+};
+std::vector<Offer> all_steps(const LoweringTable& table, const Problem& p);
 // Every candidate of the node, in order: the first that accepts is the one taken.
 std::vector<Candidate> explain_step(const LoweringTable& table, const Problem& p);
 // What the first candidate wants that would accept the node in those layouts; nothing when none would, and

@@ -39,6 +39,13 @@ struct Bindings {
   void* stream = nullptr;  // CUDA: the one of the step's lane
 };
 
+// A kernel that comes before the one taken and wants more workspace than Target::workspace_limit allows.
+struct PassedOver {
+  std::string kernel;
+  std::size_t workspace_bytes = 0;
+  double milliseconds = 0;  // where candidates were measured, else 0
+};
+
 class Step {
  public:
   virtual ~Step() = default;
@@ -58,6 +65,8 @@ class Step {
     return 0;
   }
   int library_calls = 0;
+  std::vector<PassedOver> passed_over;  // best first
+  double milliseconds = 0;              // of one run, where candidates were measured, else 0
   // Communication: worth running beside the steps of the compute lane, because it leaves the device's
   // arithmetic idle. Where a device has one queue it means nothing.
   Lane lane = Lane::Compute;

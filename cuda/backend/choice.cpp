@@ -1,6 +1,7 @@
 #include "cuda/backend/choice.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <sstream>
 
 #include "core/op/text.h"
@@ -30,8 +31,7 @@ std::string key_of(const Problem& p) {
   for (const Library& l : libraries())
     if (const auto file = find_library(l.files))
       key += cat(l.name, " ", file->version, " ", file->path, "\n");
-  key += cat(p.target.allow_tf32 ? "tf32 " : "", p.target.deterministic ? "" : "nondeterministic ",
-             p.target.workspace_limit, "\n");
+  key += cat(p.target.allow_tf32 ? "tf32 " : "", p.target.deterministic ? "" : "nondeterministic ", "\n");
   Node plain = p.node;  // names and lines do not matter
   plain.name.clear();
   plain.loc = {};
@@ -71,9 +71,9 @@ Chooser::Chooser(std::string folder, KernelCache::Log log)
     : cache_(std::move(folder), KernelCache::kDefaultBytes, log), log_(std::move(log)) {}
 
 // A line each, "milliseconds kernel", fastest first; what fails is not in it.
-std::string Chooser::measure(const Problem& p, const std::vector<std::unique_ptr<Step>>& steps) {
+std::string Chooser::measure(const Problem& p, const std::vector<Offer>& offers) {
   std::vector<std::pair<float, std::string>> times;
-  for (const auto& step : steps) {
+  for (const auto& [step, within] : offers) {
     try {
       times.emplace_back(time_step(p, *step), step->kernel);
     } catch (const DeviceError& e) {
@@ -89,30 +89,41 @@ std::string Chooser::measure(const Problem& p, const std::vector<std::unique_ptr
 }
 
 std::unique_ptr<Step> Chooser::choose(const LoweringTable& table, const Problem& p) {
-  std::vector<std::unique_ptr<Step>> steps = all_steps(table, p);
-  if (steps.empty()) return nullptr;
+  std::vector<Offer> offers = all_steps(table, p);
+  const auto allowed = std::count_if(offers.begin(), offers.end(), [](const Offer& o) { return o.within; });
   const bool timeable = all_operands(p, [](const TensorType& t) { return is_float(t.dtype); });
-  if (steps.size() == 1 || !timeable) return std::move(steps[0]);
+  if (allowed == 0 || offers.size() == 1 || !timeable) return first_step(table, p);
   const DeviceScope scope(p.target.device);
   std::size_t bytes = 0, workspace = 0;
   for (int i = 0; i < p.num_inputs(); ++i) bytes += p.in(i).bytes();
   for (int i = 0; i < p.num_outputs(); ++i) bytes += p.out(i).bytes();
-  for (const auto& s : steps) workspace = std::max(workspace, s->workspace_bytes);
+  for (const Offer& o : offers) workspace = std::max(workspace, o.step->workspace_bytes);
   if (bytes + workspace > memory_info().free) {
-    log_(cat(p.node.name, ": not measured, ", bytes + workspace, " bytes are not free; ", steps[0]->kernel,
+    auto first = first_step(table, p);
+    log_(cat(p.node.name, ": not measured, ", bytes + workspace, " bytes are not free; ", first->kernel,
              " is taken"));
-    return std::move(steps[0]);
+    return first;
   }
-  std::istringstream ranking(cache_.get(key_of(p), [&] { return measure(p, steps); }));
+  std::istringstream ranking(cache_.get(key_of(p), [&] { return measure(p, offers); }));
+  std::vector<PassedOver> above;
   for (std::string line; std::getline(ranking, line);) {
-    const std::string kernel = line.substr(std::min(line.size(), line.find(' ') + 1));
+    const auto space = std::min(line.size(), line.find(' '));
+    const std::string kernel = line.substr(std::min(line.size(), space + 1));
+    const double ms = std::strtod(line.c_str(), nullptr);
     const auto at =
-        std::find_if(steps.begin(), steps.end(), [&](const auto& s) { return s && s->kernel == kernel; });
-    if (at != steps.end()) return std::move(*at);
-    log_(cat(p.node.name, ": the fastest measured kernel ", kernel,
-             " is not offered any more; the next is taken"));
+        std::find_if(offers.begin(), offers.end(), [&](const Offer& o) { return o.step->kernel == kernel; });
+    if (at == offers.end()) {
+      log_(cat(p.node.name, ": the fastest measured kernel ", kernel,
+               " is not offered any more; the next is taken"));
+    } else if (!at->within) {
+      above.push_back({kernel, at->step->workspace_bytes, ms});
+    } else {
+      at->step->milliseconds = ms;
+      at->step->passed_over = std::move(above);
+      return std::move(at->step);
+    }
   }
-  return std::move(steps[0]);
+  return first_step(table, p);
 }
 
 }  // namespace ingot::cuda

@@ -2,12 +2,13 @@
 // ranking is kept on the disk.
 //
 // The key is all that decides the times: the GPU's name, the driver, the versions of the runtime and of the
-// libraries, the node with its types, layouts and attributes, and what the target allows. An entry lists
-// kernels, fastest first, with their times. A kernel of it that no candidate offers any more, or that fails
-// when it is bound, costs a log line and the next one is taken. A node with one candidate, with operands that
-// are not floating point (random bits would be no indices), or too large for the memory that is free is not
-// measured: it takes the first candidate. Memory for a measurement is the node's operands, results and the
-// largest workspace, and is given back at once.
+// libraries, the node with its types, layouts and attributes, and which arithmetic the target allows. An
+// entry lists kernels, fastest first, with their times, also those above the workspace limit: they are passed
+// over when the ranking is read, and `ingot plan` says what they would have gained. A kernel of it that no
+// candidate offers any more, or that fails when it is bound, costs a log line and the next one is taken. A
+// node with one candidate, with operands that are not floating point (random bits would be no indices), or
+// too large for the memory that is free is not measured: it takes the first candidate. Memory for a
+// measurement is the node's operands, results and the largest workspace, and is given back at once.
 //
 //   Chooser chooser(KernelCache::default_folder());
 //   auto step = chooser.choose(lowerings(), {graph, node, target});
@@ -29,7 +30,7 @@ class Chooser {
   std::unique_ptr<Step> choose(const LoweringTable& table, const Problem& p);
 
  private:
-  std::string measure(const Problem& p, const std::vector<std::unique_ptr<Step>>& steps);
+  std::string measure(const Problem& p, const std::vector<Offer>& offers);
 
   KernelCache cache_;
   KernelCache::Log log_;

@@ -20,17 +20,45 @@ void* cudnn_dlhandle = nullptr;
 
 namespace ingot::cuda {
 
-std::string to_string(const CudnnConv& c) {
+namespace {
+
+template <class... Words>
+void add_words(std::string& text, const Words&... words) {
+  (void)((words.first ? text += words.second : text), ...);
+}
+
+std::string text_of(const CudnnConv& c) {
   constexpr const char* kNames[] = {"conv2d", "conv2d_grad_input", "conv2d_grad_weight"};
   std::string text = cat(kNames[static_cast<std::size_t>(c.direction)], " ", name(c.dtype), " n", c.n, " c",
                          c.c, " ", c.h, "x", c.w, " o", c.o, " ", c.kh, "x", c.kw, " stride ", c.stride[0],
                          ",", c.stride[1], " padding ", c.padding[0], ",", c.padding[1], " dilation ",
                          c.dilation[0], ",", c.dilation[1], " groups ", c.groups);
-  for (const auto& [on, word] :
-       {std::pair(c.bias, " bias"), std::pair(c.residual, " residual"), std::pair(c.relu, " relu"),
-        std::pair(c.allow_tf32, " tf32"), std::pair(!c.deterministic, " nondeterministic")})
-    if (on) text += word;
+  add_words(text, std::pair(c.bias, " bias"), std::pair(c.residual, " residual"), std::pair(c.relu, " relu"),
+            std::pair(c.allow_tf32, " tf32"), std::pair(!c.deterministic, " nondeterministic"));
   return text;
+}
+
+std::string text_of(const CudnnBatchNorm& b) {
+  std::string text = cat(b.backward ? "batch_norm_grad " : "batch_norm ", name(b.dtype), " n", b.n, " c", b.c,
+                         " ", b.h, "x", b.w);
+  add_words(text, std::pair(b.residual, " residual"), std::pair(b.relu, " relu"),
+            std::pair(!b.deterministic, " nondeterministic"));
+  return text;
+}
+
+std::string text_of(const CudnnAveragePool& p) {
+  std::string text = cat("avg_pool2d ", name(p.dtype), " n", p.n, " c", p.c, " ", p.h, "x", p.w, " to ", p.oh,
+                         "x", p.ow, " kernel ", p.kernel[0], ",", p.kernel[1], " stride ", p.stride[0], ",",
+                         p.stride[1], " padding ", p.padding[0], ",", p.padding[1]);
+  add_words(text, std::pair(!p.count_include_pad, " without padding"),
+            std::pair(!p.deterministic, " nondeterministic"));
+  return text;
+}
+
+}  // namespace
+
+std::string to_string(const CudnnProblem& problem) {
+  return std::visit([](const auto& p) { return text_of(p); }, problem);
 }
 
 #if defined(INGOT_HAS_CUDNN)
@@ -46,7 +74,7 @@ std::mutex& lock() {
 
 // What a user can do who must go on.
 constexpr const char* kWithout =
-    "without libcudnn.so.9 on the loader's path convolutions run on Ingot's own kernels";
+    "without libcudnn.so.9 on the loader's path everything runs on Ingot's own kernels";
 
 // What cudnn_missing() says, decided once; use_cudnn() decides otherwise.
 struct Opened {
@@ -105,30 +133,23 @@ fe::graph::Tensor_attributes described(const char* name, std::int64_t uid, std::
   return t;
 }
 
-class FrontendPlan final : public CudnnPlan {
- public:
-  FrontendPlan(const CudnnConv& problem, std::shared_ptr<fe::graph::Graph> graph, std::int64_t index,
-               std::vector<std::int64_t> inputs, std::int64_t output)
-      : problem_(problem),
-        graph_(std::move(graph)),
-        index_(index),
-        inputs_(std::move(inputs)),
-        output_(output) {}
-
-  void run(CudnnHandle& handle, void* const* inputs, void* output, void* workspace) const override;
-
- private:
-  CudnnConv problem_;
-  std::shared_ptr<fe::graph::Graph> graph_;
-  std::int64_t index_;
-  std::vector<std::int64_t> inputs_;  // identifiers of the operands
-  std::int64_t output_;
+// A graph, and the identifiers of its operands and results in the problem's order.
+struct Built {
+  std::shared_ptr<fe::graph::Graph> graph = std::make_shared<fe::graph::Graph>();
+  std::vector<std::int64_t> inputs{}, outputs{};
 };
 
-struct Built {
-  std::shared_ptr<fe::graph::Graph> graph;
-  std::vector<std::int64_t> inputs;
-  std::int64_t output = 0;
+class FrontendPlan final : public CudnnPlan {
+ public:
+  FrontendPlan(const CudnnProblem& problem, Built built, std::int64_t index)
+      : problem_(problem), built_(std::move(built)), index_(index) {}
+
+  void run(CudnnHandle& handle, void* const* inputs, void* const* outputs, void* workspace) const override;
+
+ private:
+  CudnnProblem problem_;
+  Built built_;
+  std::int64_t index_;
 };
 
 template <class Attributes>
@@ -145,16 +166,8 @@ fe::graph::Pointwise_attributes pointwise(fe::PointwiseMode_t mode) {
   return a;
 }
 
-Built build_graph(const CudnnConv& c) {
-  Built b;
-  b.graph = std::make_shared<fe::graph::Graph>();
+void fill_graph(Built& b, const CudnnConv& c) {
   fe::graph::Graph& g = *b.graph;
-  g.set_io_data_type(data_type(c.dtype))
-      .set_intermediate_data_type(fe::DataType_t::FLOAT)
-      .set_compute_data_type(fe::DataType_t::FLOAT);
-  // A captured run refers to the plan's code. The plan outlives it (cudnn_plans keeps every one), so the
-  // capture need not hold it too, for which the frontend would want a CUDA runtime of its own.
-  g.set_cuda_graph_retention(fe::CudaGraphRetention_t::NONE);
   const auto image = described("x", 1, c.n, c.c, c.h, c.w);
   const auto weight = described("w", 2, c.o, c.c / c.groups, c.kh, c.kw);
   const auto result = described("y", 3, c.n, c.o, c.oh, c.ow);
@@ -177,7 +190,7 @@ Built build_graph(const CudnnConv& c) {
       }
       if (c.residual) b.inputs.push_back(5);
       if (c.relu) out = g.pointwise(out, pointwise(fe::PointwiseMode_t::RELU_FWD));
-      b.output = 3;
+      b.outputs = {3};
       out->set_name("y").set_uid(3).set_dim(result.get_dim()).set_stride(result.get_stride());
       break;
     }
@@ -185,18 +198,97 @@ Built build_graph(const CudnnConv& c) {
       b.inputs = {3, 2};
       out = g.conv_dgrad(g.tensor(result), g.tensor(weight),
                          convolution(c, fe::graph::Conv_dgrad_attributes()));
-      b.output = 1;
+      b.outputs = {1};
       out->set_name("x").set_uid(1).set_dim(image.get_dim()).set_stride(image.get_stride());
       break;
     case ConvDirection::GradWeight:
       b.inputs = {1, 3};
       out =
           g.conv_wgrad(g.tensor(result), g.tensor(image), convolution(c, fe::graph::Conv_wgrad_attributes()));
-      b.output = 2;
+      b.outputs = {2};
       out->set_name("w").set_uid(2).set_dim(weight.get_dim()).set_stride(weight.get_stride());
       break;
   }
   out->set_output(true).set_data_type(data_type(c.dtype));
+}
+
+// Images are numbered from 1, values for each channel from 11.
+void fill_graph(Built& b, const CudnnBatchNorm& p) {
+  fe::graph::Graph& g = *b.graph;
+  const auto image = [&](const char* name, std::int64_t uid) {
+    return described(name, uid, p.n, p.c, p.h, p.w);
+  };
+  const auto channels = [&](const char* name, std::int64_t uid) {
+    auto t = described(name, uid, 1, p.c, 1, 1);
+    t.set_data_type(fe::DataType_t::FLOAT);
+    return g.tensor(t);
+  };
+  const auto result = [&](const Tensor& t, std::int64_t uid, fe::DataType_t type) {
+    t->set_output(true).set_uid(uid).set_data_type(type);
+    b.outputs.push_back(uid);
+  };
+  constexpr auto kF32 = fe::DataType_t::FLOAT;
+  const Tensor x = g.tensor(image("x", 1)), scale = channels("scale", 11);
+  if (p.backward) {
+    Tensor dy = g.tensor(image("dy", 2)), mean = channels("mean", 13), rstd = channels("rstd", 14);
+    const auto [dx, dscale, dbias] = g.batchnorm_backward(
+        dy, x, scale, fe::graph::Batchnorm_backward_attributes().set_saved_mean_and_inv_variance(mean, rstd));
+    b.inputs = {2, 1, 11, 13, 14};
+    result(dx, 3, data_type(p.dtype)), result(dscale, 15, kF32), result(dbias, 16, kF32);
+    return;
+  }
+  Tensor running_mean = channels("running_mean", 17), running_var = channels("running_var", 18),
+         momentum = g.tensor(static_cast<float>(p.momentum)), eps = g.tensor(static_cast<float>(p.eps));
+  const Tensor bias = channels("bias", 12);
+  auto [y, mean, rstd, new_mean, new_var] =
+      g.batchnorm(x, scale, bias,
+                  fe::graph::Batchnorm_attributes().set_epsilon(eps).set_previous_running_stats(
+                      running_mean, running_var, momentum));
+  b.inputs = {1, 11, 12, 17, 18};
+  if (p.residual) {
+    y = g.pointwise(y, g.tensor(image("residual", 4)), pointwise(fe::PointwiseMode_t::ADD));
+    b.inputs.push_back(4);
+  }
+  if (p.relu) y = g.pointwise(y, pointwise(fe::PointwiseMode_t::RELU_FWD));
+  result(y, 5, data_type(p.dtype));
+  result(mean, 13, kF32), result(rstd, 14, kF32), result(new_mean, 19, kF32), result(new_var, 20, kF32);
+}
+
+void fill_graph(Built& b, const CudnnAveragePool& p) {
+  fe::graph::Graph& g = *b.graph;
+  const auto pair = [](const std::array<std::int64_t, 2>& v) {
+    return std::vector<std::int64_t>{v[0], v[1]};
+  };
+  const auto mode = p.count_include_pad ? fe::ResampleMode_t::AVGPOOL_INCLUDE_PADDING
+                                        : fe::ResampleMode_t::AVGPOOL_EXCLUDE_PADDING;
+  const auto [y, index] = g.resample(g.tensor(described("x", 1, p.n, p.c, p.h, p.w)),
+                                     fe::graph::Resample_attributes()
+                                         .set_resampling_mode(mode)
+                                         .set_padding_mode(fe::PaddingMode_t::ZERO_PAD)
+                                         .set_window(pair(p.kernel))
+                                         .set_stride(pair(p.stride))
+                                         .set_pre_padding(pair(p.padding))
+                                         .set_post_padding(pair(p.end))
+                                         .set_generate_index(false));
+  const auto result = described("y", 2, p.n, p.c, p.oh, p.ow);
+  y->set_output(true).set_uid(2).set_dim(result.get_dim()).set_stride(result.get_stride());
+  y->set_data_type(data_type(p.dtype));
+  b.inputs = {1}, b.outputs = {2};
+}
+
+Built build_graph(const CudnnProblem& problem) {
+  Built b;
+  std::visit(
+      [&](const auto& p) {
+        b.graph->set_io_data_type(data_type(p.dtype))
+            .set_intermediate_data_type(fe::DataType_t::FLOAT)
+            .set_compute_data_type(fe::DataType_t::FLOAT);
+        fill_graph(b, p);
+      },
+      problem);
+  // A captured run refers to the plan's code. The plan outlives it (cudnn_plans keeps every one), so the
+  // capture need not hold it too, for which the frontend would want a CUDA runtime of its own.
+  b.graph->set_cuda_graph_retention(fe::CudaGraphRetention_t::NONE);
   return b;
 }
 
@@ -212,7 +304,7 @@ std::string failure(fe::error_object e) {
 struct Memory {
   // One properties descriptor for each target: making it is the costly part.
   std::map<std::pair<std::string, int>, std::shared_ptr<const fe::DeviceProperties>> properties;
-  std::map<std::tuple<std::string, int, int, CudnnConv>, CudnnPlans> plans;
+  std::map<std::tuple<std::string, int, int, CudnnProblem>, CudnnPlans> plans;
 };
 Memory& memory() {
   static auto& one = *new Memory;
@@ -231,9 +323,9 @@ std::shared_ptr<const fe::DeviceProperties> properties_of(const Target& target) 
   return entry = made;
 }
 
-CudnnPlans find_plans(const CudnnConv& c, const Target& target, int most) {
+CudnnPlans find_plans(const CudnnProblem& problem, const Target& target, int most) {
   CudnnPlans found;
-  const Built b = build_graph(c);
+  const Built b = build_graph(problem);
   fe::graph::Graph& g = *b.graph;
   g.set_sm_version(target.sm).set_device_properties(properties_of(target));
   std::string why = failure(g.validate());
@@ -243,9 +335,11 @@ CudnnPlans find_plans(const CudnnConv& c, const Target& target, int most) {
     found.why = cat("cuDNN has no plan: ", why);
     return found;
   }
-  if (c.deterministic) g.deselect_numeric_notes({fe::NumericalNote_t::NONDETERMINISTIC});
+  if (std::visit([](const auto& p) { return p.deterministic; }, problem))
+    g.deselect_numeric_notes({fe::NumericalNote_t::NONDETERMINISTIC});
   g.deselect_numeric_notes({fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION});
-  if (c.dtype == DType::F32 && !c.allow_tf32)
+  const auto* const conv = std::get_if<CudnnConv>(&problem);
+  if (conv != nullptr && conv->dtype == DType::F32 && !conv->allow_tf32)
     g.deselect_numeric_notes({fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS});
   const std::int64_t count = g.get_execution_plan_count();
   for (std::int64_t i = 0; i < count && static_cast<int>(found.plans.size()) < most; ++i) {
@@ -253,7 +347,7 @@ CudnnPlans find_plans(const CudnnConv& c, const Target& target, int most) {
       why = refused;
       continue;
     }
-    auto plan = std::make_shared<FrontendPlan>(c, b.graph, i, b.inputs, b.output);
+    auto plan = std::make_shared<FrontendPlan>(problem, b, i);
     if (g.get_plan_name_at_index(i, plan->name).is_bad()) plan->name = cat("plan ", i);
     const std::int64_t bytes = g.get_workspace_size_plan_at_index(i);
     if (bytes < 0) continue;
@@ -288,12 +382,14 @@ class CudnnHandle {
   cudnnHandle_t handle_ = nullptr;
 };
 
-void FrontendPlan::run(CudnnHandle& handle, void* const* inputs, void* output, void* workspace) const {
-  std::unordered_map<std::int64_t, void*> pointers{{output_, output}};
-  for (std::size_t i = 0; i < inputs_.size(); ++i) pointers[inputs_[i]] = inputs[i];
+void FrontendPlan::run(CudnnHandle& handle, void* const* inputs, void* const* outputs,
+                       void* workspace) const {
+  std::unordered_map<std::int64_t, void*> pointers;
+  for (std::size_t i = 0; i < built_.inputs.size(); ++i) pointers[built_.inputs[i]] = inputs[i];
+  for (std::size_t i = 0; i < built_.outputs.size(); ++i) pointers[built_.outputs[i]] = outputs[i];
   std::string why;
   try {
-    auto status = graph_->execute_plan_at_index(handle.get(), pointers, workspace, index_);
+    auto status = built_.graph->execute_plan_at_index(handle.get(), pointers, workspace, index_);
     if (status.is_bad()) why = cat(": ", status.get_message());
   } catch (const std::exception& e) {  // of the frontend, for a function that the library lacks
     why = cat(": ", e.what());
@@ -302,7 +398,7 @@ void FrontendPlan::run(CudnnHandle& handle, void* const* inputs, void* output, v
     throw DeviceError(cat("cuDNN plan ", name, " of ", to_string(problem_), " failed", why, "; ", kWithout));
 }
 
-CudnnPlans cudnn_plans(const CudnnConv& problem, const Target& target, int most) {
+CudnnPlans cudnn_plans(const CudnnProblem& problem, const Target& target, int most) {
   const std::lock_guard hold(lock());
   if (const std::string missing = open_cudnn(); !missing.empty()) return {{}, missing};
   auto& known = memory().plans;
@@ -347,7 +443,7 @@ void use_cudnn(void* library) {
 
 class CudnnHandle {};
 
-CudnnPlans cudnn_plans(const CudnnConv&, const Target&, int) {
+CudnnPlans cudnn_plans(const CudnnProblem&, const Target&, int) {
   return {{}, cudnn_missing()};
 }
 

@@ -6,7 +6,7 @@
 #include "core/ops/conv.h"
 
 #include "cuda/kernels/conv.h"
-#include "cuda/ops/conv_cudnn.h"
+#include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
 

@@ -16,6 +16,8 @@ namespace ingot::cuda {
 
 namespace {
 
+// To align the library's part of the workspace.
+constexpr std::size_t kSlack = LtProduct::kWorkspaceAlignment - 1;
 constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 
 struct LtStepData {
@@ -79,7 +81,7 @@ class LtStep final : public Step {
     kernel = "cublaslt";
     library_calls = 1;
     workspace_bytes =
-        std::max(data_.workspace_bytes + LtProduct::kWorkspaceAlignment - 1, own_->workspace_bytes);
+        std::max(data_.workspace_bytes == 0 ? 0 : data_.workspace_bytes + kSlack, own_->workspace_bytes);
     in_place = own_->in_place;  // C may be D
   }
   std::unique_ptr<BoundStep> bind(const Bindings& b) const override {
@@ -154,7 +156,9 @@ std::unique_ptr<Step> lower_matmul_cublaslt(const Problem& p) {
   data.bias = p.attrs<MatmulAttrs>().has_bias ? 2 : -1;
   data.residual = matmul_residual(p);
   lt.has_bias = data.bias >= 0, lt.has_c = data.residual >= 0;
-  data.workspace_bytes = LtProduct::recommended_workspace(p.target.sm);
+  const std::size_t limit = p.target.workspace_limit;
+  data.workspace_bytes =
+      std::min(LtProduct::recommended_workspace(p.target.sm), limit > kSlack ? limit - kSlack : 0);
   data.what = cat(describe(p), p.node.name.empty() ? "" : cat(" of node '", p.node.name, "'"));
   return std::make_unique<LtStep>(std::move(data), std::move(own));
 }

@@ -3,6 +3,7 @@
 
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/layer_norm.h"
+#include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
 
@@ -129,6 +130,11 @@ std::unique_ptr<Step> lower_layer_norm_grad(const Problem& p) {
 void add_norm(LoweringTable& table) {
   table.add("batch_norm", {.lower = lower_batch_norm, .layouts = last_channels<0>});
   table.add("batch_norm_grad", {.lower = lower_batch_norm_grad, .layouts = last_channels<1>});
+  const auto cudnn = [&](const char* op, LowerFn lower, LayoutFn layouts) {
+    table.add(op, {.lower = lower, .layouts = layouts, .name = "cudnn", .alternatives = kCompiledCudnnPlans});
+  };
+  cudnn("batch_norm", cudnn_batch_norm, last_channels<0>);
+  cudnn("batch_norm_grad", cudnn_batch_norm_grad, last_channels<1>);
   table.add("batch_norm_infer", {.lower = lower_batch_norm_infer, .layouts = last_channels<0>});
   table.add("layer_norm", {.lower = lower_layer_norm});
   table.add("layer_norm_grad", {.lower = lower_layer_norm_grad});

@@ -2,6 +2,7 @@
 #include "core/ops/pool.h"
 
 #include "cuda/kernels/pool.h"
+#include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
 
@@ -84,6 +85,10 @@ void add_pool(LoweringTable& table) {
   add("max_pool2d", lower_max);
   add("max_pool2d_grad", lower_max_grad);
   add("avg_pool2d", lower_average<AvgPool2dAttrs>);
+  table.add("avg_pool2d", {.lower = cudnn_avg_pool2d,
+                           .layouts = channels_last_layouts,
+                           .name = "cudnn",
+                           .alternatives = kCompiledCudnnPlans});
   add("avg_pool2d_grad", lower_average_grad<AvgPool2dGradAttrs>);
   add("adaptive_avg_pool2d", lower_average<AdaptiveAvgPool2dAttrs>);
   add("adaptive_avg_pool2d_grad", lower_average_grad<AdaptiveAvgPool2dGradAttrs>);
