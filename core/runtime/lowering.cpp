@@ -78,7 +78,7 @@ std::vector<Offer> all_steps(const LoweringTable& table, const Problem& p) {
       auto step = row.lower(asked);
       if (step == nullptr) break;
       const bool within = within_limit(row, *step, p.target);
-      offers.push_back({std::move(step), within});
+      offers.push_back({std::move(step), within, is_own(row)});
     }
   }
   return offers;

@@ -63,7 +63,7 @@ using LayoutFn = Backend::Layouts (*)(const Problem&, const std::vector<bool>& s
 struct Lowering {
   LowerFn lower = nullptr;
   LayoutFn layouts = nullptr;  // null: row-major in and out
-  const char* name = "own";    // whose kernels: "own", or a library: "cudnn", "cublaslt"
+  const char* name = "own";    // whose kernels: "own", or a library: "cudnn", "cublaslt", "thrust"
   int alternatives = 1;        // how many ways this candidate may have, best first by its own heuristics
 };
 
@@ -87,7 +87,7 @@ std::unique_ptr<Step> first_step(const LoweringTable& table, const Problem& p);
 // first_step(); `within` the workspace limit, or above it.
 struct Offer {
   std::unique_ptr<Step> step;
-  bool within = true;
+  bool within = true, own = true;  // own: no library's
 };
 std::vector<Offer> all_steps(const LoweringTable& table, const Problem& p);
 // Every candidate of the node, in order: the first that accepts is the one taken.

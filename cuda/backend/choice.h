@@ -10,6 +10,10 @@
 // too large for the memory that is free is not measured: it takes the first candidate. Memory for a
 // measurement is the node's operands, results and the largest workspace, and is given back at once.
 //
+// What a library computes on the measurement's random operands must be what Ingot's own kernel computes, or
+// it is left out: a call that was wired wrongly, or a library with a bug, costs a log line and not a
+// training.
+//
 //   Chooser chooser(KernelCache::default_folder());
 //   auto step = chooser.choose(lowerings(), {graph, node, target});
 #pragma once
@@ -35,9 +39,5 @@ class Chooser {
   KernelCache cache_;
   KernelCache::Log log_;
 };
-
-// Milliseconds of one run of the step alone on the current device: the least of a few repetitions, after one
-// that is not counted. Throws what the step throws, and CudaError when memory does not suffice.
-float time_step(const Problem& p, const Step& step);
 
 }  // namespace ingot::cuda

@@ -20,15 +20,24 @@ ReduceShape split(const Shape& shape, std::int64_t axis) {
   return {s.outer, s.dim, s.inner};
 }
 
-bool thrust_serves(const ReduceShape& s) {
-  return s.inner == 1 && running_sum_workspace(s) != 0 && thrust_scan_fits(s.outer * s.length);
+constexpr const char* kPlain = "Thrust is given row-major tensors";
+
+// Why Thrust does not scan these lines, or "".
+std::string thrust_refuses(const ReduceShape& s) {
+  if (s.inner != 1) return "Thrust scans rows, and these lines are not";
+  if (running_sum_workspace(s) == 0) return "our own kernel reads such rows once, as Thrust would";
+  if (!thrust_scan_fits(s.outer * s.length))
+    return "Thrust has no room for so many elements in what was planned";
+  return "";
 }
 
 std::unique_ptr<Step> lower_cumsum_thrust(const Problem& p) {
-  if (!all_plain(p) || !is_integer(p.in(0).dtype)) return nullptr;
+  if (!all_plain(p)) return p.decline(kPlain);
+  if (!is_integer(p.in(0).dtype))
+    return p.decline("the bits of Thrust's floating sums depend on the order in which its blocks arrive");
   const auto& a = p.attrs<CumsumAttrs>();
   const ReduceShape s = split(p.in(0).shape, a.axis);
-  if (!thrust_serves(s)) return nullptr;
+  if (const std::string why = thrust_refuses(s); !why.empty()) return p.decline(why);
   return launch_step(
       "thrust:scan",
       [=, kind = ScanKind{a.exclusive, a.reverse}, dtype = p.out().dtype](
@@ -80,7 +89,8 @@ std::unique_ptr<Step> select(const Problem& p, std::string kernel, std::size_t w
 
 std::unique_ptr<Step> lower_compress_thrust(const Problem& p) {
   const ReduceShape mask{.length = p.in(1).shape[0]};
-  if (!all_plain(p) || !thrust_serves(mask)) return nullptr;
+  if (!all_plain(p)) return p.decline(kPlain);
+  if (const std::string why = thrust_refuses(mask); !why.empty()) return p.decline(why);
   return select(p, "thrust:select", thrust_scan_workspace(mask.length), thrust_running_sum);
 }
 
@@ -92,9 +102,9 @@ std::unique_ptr<Step> lower_compress(const Problem& p) {
 }  // namespace
 
 void add_scan(LoweringTable& table) {
-  table.add("cumsum", {.lower = lower_cumsum_thrust});
+  table.add("cumsum", {.lower = lower_cumsum_thrust, .name = "thrust"});
   table.add("cumsum", {.lower = lower_cumsum});
-  table.add("compress", {.lower = lower_compress_thrust});
+  table.add("compress", {.lower = lower_compress_thrust, .name = "thrust"});
   table.add("compress", {.lower = lower_compress});
 }
 

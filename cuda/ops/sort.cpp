@@ -53,12 +53,15 @@ std::unique_ptr<Step> lower_own(const Problem& p) {
 // The workspace: a key and a place an element, then Thrust's.
 template <OrderFn order_of>
 std::unique_ptr<Step> lower_thrust(const Problem& p) {
-  if (!all_plain(p)) return nullptr;
+  if (!all_plain(p)) return p.decline("Thrust is given row-major tensors");
   const Order o = order_of(p);
   const SortShape& s = o.shape;
-  if (s.length <= kSortedInBlock || s.keep <= kSortedInBlock / 4 || s.lines() == 0) return nullptr;
+  if (s.length <= kSortedInBlock || s.lines() == 0)
+    return p.decline("Thrust sorts lines longer than ", kSortedInBlock, ", which one block cannot hold");
+  if (s.keep <= kSortedInBlock / 4)
+    return p.decline("for the first ", s.keep, " of a line our own kernel need not sort all of it");
   const std::int64_t n = s.elements();
-  if (!thrust_sort_fits(n)) return nullptr;
+  if (!thrust_sort_fits(n)) return p.decline("Thrust has no room for ", n, " elements in what was planned");
   const auto aligned = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
   const std::size_t places_at = aligned(static_cast<std::size_t>(n) * sizeof(unsigned long long));
   const std::size_t rest_at = places_at + aligned(static_cast<std::size_t>(n) * sizeof(unsigned));
@@ -81,7 +84,7 @@ std::unique_ptr<Step> lower_thrust(const Problem& p) {
 
 template <OrderFn order_of>
 void add(LoweringTable& table, std::string_view op) {
-  table.add(op, {.lower = lower_thrust<order_of>});
+  table.add(op, {.lower = lower_thrust<order_of>, .name = "thrust"});
   table.add(op, {.lower = lower_own<order_of>});
 }
 

@@ -84,6 +84,32 @@ class Targets(check_program.Program):
         self.assertRegex(text, r"\(conv2d\)\n  [* ] +cudnn: ")
         self.assertRegex(text, r"\n  [* ] +own: conv")
 
+    def test_workspace_limit_holds_and_says_what_it_passed_over(self):
+        self.has_cudnn()
+        arguments = ("plan", "resnet18", "--mode", "train", "--batch-size", "16", "--target", "h200")
+        limit = 64 << 10
+        free = self.plan(*arguments[1:])
+        self.assertNotIn("above_workspace_limit", free)
+        # By cuBLASLt a product may use any amount; a convolution's engine wants what it wants.
+        self.assertGreater(max(n["workspace_bytes"] for n in free["nodes"] if "conv2d" in n["op"]), limit)
+        plan = self.plan(*arguments[1:], "--workspace-limit", "64KiB", "--explain")
+        passed = [n for n in plan["nodes"] if "above_workspace_limit" in n]
+        self.assertEqual(plan["above_workspace_limit"]["steps"], len(passed))
+        self.assertGreater(len(passed), 0)
+        for node in plan["nodes"]:
+            if node["library_calls"] != 0:
+                self.assertLessEqual(node["workspace_bytes"], limit, node)
+        before = {(n["name"], n["op"]): n for n in free["nodes"]}
+        for node in passed:
+            first = node["above_workspace_limit"][0]
+            self.assertEqual(first["kernel"], before[node["name"], node["op"]]["kernel"])
+            self.assertGreater(first["workspace_bytes"], limit)
+            why = [c.get("why", "") for c in node["candidates"]]
+            self.assertTrue(any("more workspace than the limit of 65536 bytes" in w for w in why), why)
+        self.assertLess(plan["total_bytes"], free["total_bytes"])
+        text = self.good(*arguments, "--workspace-limit", "64KiB")
+        self.assertIn(f"{len(passed)} steps take another kernel because of the workspace limit", text)
+
     def test_bad_descriptions_are_refused_key_by_key(self):
         self.bad("plan", "lenet5", "--target", "h300", says=["h300", "h200", "a100", "rtx4090"])
         self.bad("plan", "lenet5", "--target", self.described(warpSize=None), says="'warpSize' is missing")

@@ -21,26 +21,31 @@ using cuda::Chooser;
 // What the candidates below do, and how often they were asked to run.
 int slow_runs = 0, quick_runs = 0;
 bool quick_fails = false, quick_declines = false;
+int quick_writes = 0;
 
-constexpr std::size_t kMuch = std::size_t{1} << 22;
+constexpr std::size_t kMuch = std::size_t{1} << 22, kLittle = 512;
 
 std::unique_ptr<Step> slow(const Problem&) {
   return cuda::launch_step(
       "slow",
-      [](void* const*, void* const*, void* workspace, const cuda::Stream& stream) {
+      [](void* const*, void* const* out, void* workspace, const cuda::Stream& stream) {
         ++slow_runs;
         for (int i = 0; i < 20; ++i) cuda::fill_bytes(workspace, i, kMuch, stream);
+        cuda::fill_bytes(out[0], 0, 4, stream);
       },
       kMuch);
 }
 
 std::unique_ptr<Step> quick(const Problem& p) {
   if (quick_declines) return p.decline("not today");
-  return cuda::launch_step("quick", [](void* const*, void* const* out, void*, const cuda::Stream& stream) {
-    ++quick_runs;
-    if (quick_fails) throw DeviceError("the library says no");
-    cuda::fill_bytes(out[0], 0, 4, stream);
-  });
+  return cuda::launch_step(
+      "quick",
+      [](void* const*, void* const* out, void*, const cuda::Stream& stream) {
+        ++quick_runs;
+        if (quick_fails) throw DeviceError("the library says no");
+        cuda::fill_bytes(out[0], quick_writes, 4, stream);
+      },
+      kLittle);
 }
 
 class Choice : public CudaBackendTest {
@@ -49,6 +54,7 @@ class Choice : public CudaBackendTest {
     output("y", relu(input(graph_, "x", {DType::F32, {8, 4}})));
     slow_runs = quick_runs = 0;
     quick_fails = quick_declines = false;
+    quick_writes = 0;
     table_.add("relu", {.lower = slow});
     table_.add("relu", {.lower = quick, .name = "library"});
   }
@@ -106,6 +112,37 @@ TEST_F(Choice, ACandidateThatFailsIsLeftOutAndNamed) {
   ASSERT_EQ(log_.size(), 1u);
   EXPECT_NE(log_[0].find("quick is left out"), std::string::npos) << log_[0];
   EXPECT_NE(log_[0].find("the library says no"), std::string::npos) << log_[0];
+}
+
+TEST_F(Choice, ACandidateThatComputesSomethingElseIsLeftOutAndNamed) {
+  quick_writes = 0x3f;
+  Chooser c = chooser();
+  EXPECT_EQ(choose(c), "slow");
+  ASSERT_EQ(log_.size(), 1u);
+  EXPECT_NE(log_[0].find("quick is left out, its results differ from those of Ingot's own kernel, slow"),
+            std::string::npos)
+      << log_[0];
+  quick_writes = 0xff;  // NaN
+  cuda::KernelCache(dir_.path()).clear();
+  EXPECT_EQ(choose(c), "slow");
+  EXPECT_EQ(log_.size(), 2u);
+}
+
+TEST_F(Choice, AFasterOneAboveTheWorkspaceLimitIsPassedOverAndNamed) {
+  Chooser c = chooser();
+  EXPECT_EQ(choose(c), "quick");
+  slow_runs = quick_runs = 0;
+  Target target = Target::cuda(0);
+  target.autotune = Autotune::Measure;
+  target.workspace_limit = kLittle - 1;
+  const auto step = c.choose(table_, {graph_, graph_.nodes()[0], target});
+  EXPECT_EQ(step->kernel, "slow") << "our own kernels need what they need";
+  EXPECT_EQ(slow_runs + quick_runs, 0) << "times do not depend on the limit";
+  ASSERT_EQ(step->passed_over.size(), 1u);
+  EXPECT_EQ(step->passed_over[0].kernel, "quick");
+  EXPECT_EQ(step->passed_over[0].workspace_bytes, kLittle);
+  EXPECT_GT(step->passed_over[0].milliseconds, 0);
+  EXPECT_GE(step->milliseconds, step->passed_over[0].milliseconds);
 }
 
 TEST_F(Choice, AWinnerThatIsGoneFallsToTheNext) {
