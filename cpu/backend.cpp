@@ -1,4 +1,5 @@
-// CpuBackend: asks the table's candidates in order and the reference last.
+// CpuBackend: asks the table's candidates in order, then the same in f32 for half precision, and the
+// reference last.
 #include <cstdlib>
 #include <cstring>
 
@@ -6,6 +7,7 @@
 #include "core/runtime/lowering.h"
 #include "cpu/reference_step.h"
 #include "cpu/threads.h"
+#include "cpu/widened_step.h"
 
 namespace ingot {
 
@@ -29,8 +31,14 @@ const LoweringTable& table() {
 }
 
 std::unique_ptr<Step> first_that_accepts(const Problem& p) {
-  auto step = first_step(table(), p);
-  return step != nullptr ? std::move(step) : lower_reference(p);
+  if (auto step = first_step(table(), p)) return step;
+  if (auto step = widened_step(table(), p)) return step;
+  return lower_reference(p);
+}
+
+std::optional<Backend::Layouts> accelerated_layouts(const Problem& p, const std::vector<bool>& state_free) {
+  if (auto l = kernel_layouts(table(), p, state_free)) return l;
+  return widened_layouts(table(), p, state_free);
 }
 
 std::string refusal(const Problem& p) {
@@ -90,12 +98,13 @@ class CpuBackend final : public Backend {
   Layouts layouts(const Graph& graph, const Node& node, const std::vector<bool>& state_free,
                   const Target& target) const override {
     const ThreadScope threads(target.threads);
-    return first_layouts(table(), {graph, node, target}, state_free);
+    const Problem p{graph, node, target};
+    return accelerated_layouts(p, state_free).value_or(row_major_layouts(p));
   }
 
   bool accelerates(const Graph& graph, const Node& node, const Target& target) const override {
     const ThreadScope threads(target.threads);
-    return kernel_layouts(table(), {graph, node, target}, std::vector<bool>(node.inputs.size(), true))
+    return accelerated_layouts({graph, node, target}, std::vector<bool>(node.inputs.size(), true))
         .has_value();
   }
 

@@ -161,6 +161,15 @@ bool within_onednn(const TensorType& type) {
   return type.physical_numel() <= std::numeric_limits<int>::max();
 }
 
+bool onednn_computes(DType dtype) {
+  static const bool bf16 = [] {
+    const auto isa = dnnl::get_effective_cpu_isa();
+    return isa == dnnl::cpu_isa::avx512_core_bf16 || isa == dnnl::cpu_isa::avx512_core_fp16 ||
+           isa == dnnl::cpu_isa::avx512_core_amx || isa == dnnl::cpu_isa::avx512_core_amx_fp16;
+  }();
+  return dtype == DType::F32 || (dtype == DType::BF16 && bf16);
+}
+
 std::optional<memory::desc> to_desc(const TensorType& type, std::int64_t groups) {
   const auto data_type = to_data_type(type.dtype);
   if (!data_type || !within_onednn(type)) return std::nullopt;
@@ -179,8 +188,8 @@ std::optional<memory::desc> to_desc(const TensorType& type, std::int64_t groups)
   return memory::desc(dims, *data_type, strides);
 }
 
-memory::desc strided_desc(const memory::dims& dims, const memory::dims& strides) {
-  return memory::desc(dims, memory::data_type::f32, strides);
+memory::desc strided_desc(const memory::dims& dims, const memory::dims& strides, DType dtype) {
+  return memory::desc(dims, to_data_type(dtype).value(), strides);
 }
 
 std::optional<dnnl::primitive_attr> epilogue_attr(std::string_view activation, const memory::desc* residual) {

@@ -26,6 +26,10 @@ const dnnl::engine& onednn_engine();
 // what overflowed to 0.
 bool within_onednn(const TensorType& type);
 
+// Whether oneDNN computes in this type on this processor: f32 everywhere, bf16 where it has instructions for
+// it (AVX-512 BF16 or AMX), with sums in f32.
+bool onednn_computes(DType dtype);
+
 // The memory of a tensor as oneDNN describes it. With groups above 1 the tensor is a convolution weight
 // [O, C/G, KH, KW] and the answer has the five axes [G, O/G, C/G, KH, KW]. Nothing when oneDNN has no name
 // for the dtype or the blocks, and beyond its counts.
@@ -34,7 +38,8 @@ std::optional<dnnl::memory::desc> to_desc(const TensorType& type, std::int64_t g
 // that straddle groups, holes, extra data.
 std::optional<Layout> to_layout(const dnnl::memory::desc& desc, std::int64_t groups = 1);
 // A row-major view of the same memory under other dimensions and strides, in elements.
-dnnl::memory::desc strided_desc(const dnnl::memory::dims& dims, const dnnl::memory::dims& strides);
+dnnl::memory::desc strided_desc(const dnnl::memory::dims& dims, const dnnl::memory::dims& strides,
+                                DType dtype = DType::F32);
 
 // Post-operations of an epilogue, in the order bias (not here), residual, activation. Nothing when oneDNN
 // lacks the activation.

@@ -151,7 +151,7 @@ int run_bench(const BenchArguments& a) {
   j["model"] = a.model.model;
   j["mode"] = a.mode;
   j["batch_size"] = a.batch_size;
-  j["dtype"] = a.dtype;
+  j["dtype"] = a.precision.dtype;
   j["device"] = p->target().name;
   j["threads"] = p->target().threads;
   j["images_per_second"] = static_cast<double>(a.batch_size) / step * 1e3;
@@ -171,7 +171,7 @@ int run_bench(const BenchArguments& a) {
     std::printf("%s\n", j.dump(2).c_str());
   } else {
     std::printf("%s, %s, batch %lld, %s, %s\n", a.model.model.c_str(), a.mode.c_str(),
-                static_cast<long long>(a.batch_size), a.dtype.c_str(), p->target().name.c_str());
+                static_cast<long long>(a.batch_size), a.precision.dtype.c_str(), p->target().name.c_str());
     std::printf("  %.3f ms a step (median of %zu, %.3f to %.3f), %.1f images/s, %.1f GFLOP/s\n", step,
                 ms.size(), sorted.front(), sorted.back(), j["images_per_second"].get<double>(),
                 j["gflops"].get<double>());

@@ -18,12 +18,14 @@ namespace {
 struct CheckpointArguments {
   std::string checkpoint, model, data, images;
   DeviceOptions device;
+  PrecisionArguments precision;
   std::int64_t batch_size = 256, top = 5, channels = 0, image_size = 0, classes = 0;
   std::vector<float> mean, stddev;
   bool json = false;
 
   void add_to(CLI::App& app) {
     device.add_to(app);
+    precision.add_to(app);
     app.add_option("checkpoint", checkpoint, "A file that `ingot train` wrote (last or weights .safetensors)")
         ->required();
     app.add_option("--model", model, "The model, where the file does not name it");
@@ -61,6 +63,7 @@ std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, const Shape&
                                       const std::string& whose) {
   TrainerOptions to;
   to.target = a.device.target();
+  to.precision = a.precision.options();
   const ModelIdentity id = read_model_identity(a.checkpoint);
   to.model_name = a.model.empty() ? id.model : a.model;
   if (to.model_name.empty())

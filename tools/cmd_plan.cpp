@@ -202,13 +202,14 @@ int run_plan(const PlanArguments& a) {
   }
   const ProgramPtr p = a.program(batch);
   if (!a.svg.empty())
-    write_file(a.svg, plan_svg(*p, cat(a.model.model, ", ", a.mode, ", batch ", batch, ", ", a.dtype)));
+    write_file(a.svg,
+               plan_svg(*p, cat(a.model.model, ", ", a.mode, ", batch ", batch, ", ", a.precision.dtype)));
   if (a.json) {
     std::printf("%s\n", to_json(*p, a, batch).dump(2).c_str());
     return 0;
   }
   std::printf("%s, %s, batch %lld, %s on %s\n", a.model.model.c_str(), a.mode.c_str(),
-              static_cast<long long>(batch), a.dtype.c_str(), p->target().name.c_str());
+              static_cast<long long>(batch), a.precision.dtype.c_str(), p->target().name.c_str());
   if (!p->target().described.empty())
     std::printf("planned from a description; nothing of it has run on that device\n");
   std::printf("\n%s", plan_table(*p, a.top).c_str());

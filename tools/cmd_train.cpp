@@ -19,6 +19,7 @@ namespace {
 struct TrainArguments {
   ModelArguments model;
   DeviceOptions device;
+  PrecisionArguments precision;
   std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
   std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
   double lr = 0.0, weight_decay = 5e-4, clip_norm = 0.0, label_smoothing = 0.0;
@@ -57,6 +58,8 @@ nlohmann::ordered_json config_of(const TrainArguments& a) {
   j["label_smoothing"] = a.label_smoothing;
   j["crop_padding"] = a.crop_padding;
   j["flip"] = !a.no_flip;
+  j["dtype"] = a.precision.dtype;
+  j["keep_f32"] = a.precision.keep;
   j["seed"] = a.seed;
   j["threads"] = a.device.target().threads;  // sums are divided among them
   return j;
@@ -87,7 +90,10 @@ class RunConfig final : public Callback {
   void on_train_end(Trainer&, const Logs&) override { write(); }
   std::string state() const override { return text(-1); }
   void restore(const std::string& state) override {
-    require_same_config(nlohmann::ordered_json::parse(text(-1)), nlohmann::ordered_json::parse(state), out_);
+    auto before = nlohmann::ordered_json::parse(state);
+    if (!before.contains("dtype"))
+      before["dtype"] = "f32", before["keep_f32"] = nlohmann::ordered_json::array();
+    require_same_config(nlohmann::ordered_json::parse(text(-1)), before, out_);
   }
 
  private:
@@ -156,6 +162,7 @@ int run_train(TrainArguments& a) {
   to.optimizer = optimizer_by_name(a.optimizer, {a.lr, a.weight_decay, schedule, a.clip_norm, {}});
   to.label_smoothing = a.label_smoothing;
   to.target = a.device.target();
+  to.precision = a.precision.options();
   to.seed = a.seed;
   to.check_numerics = a.check_numerics;
   to.debug = a.debug;
@@ -249,6 +256,7 @@ Action add_train(CLI::App& app) {
   auto a = std::make_shared<TrainArguments>();
   a->model.add_to(app);
   a->device.add_to(app);
+  a->precision.add_to(app);
   app.add_option("--data", a->data, "fashion-mnist, or a folder with IDX or .npy files")
       ->capture_default_str();
   app.add_option("--epochs", a->epochs, "Passes over the training data")

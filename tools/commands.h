@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "core/passes/precision.h"
 #include "core/runtime/program.h"
 #include "models/models.h"
 #include "optim/optimizer.h"
@@ -48,6 +49,13 @@ struct ModelArguments {
 void require_fitting_images(Module& net, const std::string& model, const Shape& takes, const Shape& found,
                             const std::string& whose);
 
+struct PrecisionArguments {
+  std::string dtype = "f32";
+  std::vector<std::string> keep;
+  void add_to(CLI::App& app);
+  PrecisionOptions options() const;
+};
+
 enum class Mode { Train, Infer };
 
 // The program that `plan`, `graph` and `bench` look at: SGD with momentum in training, logits only in
@@ -56,7 +64,8 @@ struct ProgramArguments {
   ModelArguments model;
   DeviceOptions device;
   std::int64_t batch_size = 0;
-  std::string mode = "train", dtype = "f32", dump_passes, optimizer = "sgd";
+  PrecisionArguments precision;
+  std::string mode = "train", dump_passes, optimizer = "sgd";
   std::vector<std::string> skip_passes;
   void add_to(CLI::App& app);
   Graph graph(std::int64_t batch) const;

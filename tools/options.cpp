@@ -175,6 +175,26 @@ void require_fitting_images(Module& net, const std::string& model, const Shape& 
   }
 }
 
+void PrecisionArguments::add_to(CLI::App& app) {
+  app.add_option(
+         "--dtype", dtype,
+         "f32, bf16 or f16: what products and convolutions compute in; weights, losses and statistics stay "
+         "f32 (f16 for inference only)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  app.add_option("--keep-f32", keep,
+                 "Under another --dtype, compute this node, layer or block in f32 (may be repeated)");
+}
+
+PrecisionOptions PrecisionArguments::options() const {
+  PrecisionOptions o;
+  o.compute = dtype == "bf16" ? DType::BF16 : dtype == "f16" ? DType::F16 : DType::F32;
+  if (!keep.empty() && o.compute == DType::F32)
+    throw UsageError("--keep-f32 says what does not follow --dtype bf16 or f16; with f32 everything is f32");
+  for (const std::string& name : keep) o.overrides[name] = Precision::Full;
+  return o;
+}
+
 void ProgramArguments::add_to(CLI::App& app) {
   model.add_to(app);
   device.add_to(app);
@@ -182,7 +202,7 @@ void ProgramArguments::add_to(CLI::App& app) {
   app.add_option("--mode", mode, "train or infer")
       ->capture_default_str()
       ->check(CLI::IsMember({"train", "infer"}));
-  app.add_option("--dtype", dtype, "f32")->capture_default_str()->check(CLI::IsMember({"f32"}));
+  precision.add_to(app);
   app.add_option("--optimizer", optimizer, "sgd, adam, adamw or rmsprop")->capture_default_str();
   app.add_option("--dump-passes", dump_passes, "Write the graph's text after each pass into this folder");
   app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
@@ -194,7 +214,8 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
   const TensorType input{DType::F32, model_input(model.model, batch, o)};
   const OptimizerPtr update = optimizer_by_name(  // a wrong name is one in every mode
       optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}});
-  return mode == "infer" ? inference_graph(*net, input) : training_graph(*net, input, *update);
+  return mode == "infer" ? inference_graph(*net, input, precision.options())
+                         : training_graph(*net, input, *update, {}, precision.options());
 }
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {

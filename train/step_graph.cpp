@@ -39,25 +39,28 @@ Value append_step(Graph& g, Module& model, const TensorType& type, double label_
 }  // namespace
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,
-                     const LossSettings& settings) {
-  Graph g;
-  g.build.training = true;
-  const Value loss = append_step(g, model, input, settings.label_smoothing);
-  optimizer.minimize(loss);
+                     const LossSettings& settings, const PrecisionOptions& precision) {
+  if (precision.compute == DType::F16)
+    throw UsageError("training in f16 needs loss scaling, which Ingot does not have yet; use bf16");
+  Graph f32;
+  f32.build.training = true;
+  ValueId loss = append_step(f32, model, input, settings.label_smoothing).id();
+  Graph g = mixed_precision(f32, precision, {&loss, 1});
+  optimizer.minimize({g, loss});
   return g;
 }
 
-Graph evaluation_graph(Module& model, const TensorType& input) {
+Graph evaluation_graph(Module& model, const TensorType& input, const PrecisionOptions& precision) {
   Graph g;
   append_step(g, model, input, 0.0);
-  return g;
+  return mixed_precision(g, precision);
 }
 
-Graph inference_graph(Module& model, const TensorType& type) {
+Graph inference_graph(Module& model, const TensorType& type, const PrecisionOptions& precision) {
   require_samples(type);
   Graph g;
   output("logits", model(input(g, "x", type)));
-  return g;
+  return mixed_precision(g, precision);
 }
 
 }  // namespace ingot

@@ -4,10 +4,15 @@
 // the rest is padding). Outputs: "logits" [N, classes]; "loss" (mean cross-entropy over the real rows) and
 // "correct" (how many of them are classified right, f32) where there are labels; "lr" in training.
 //
+// With a compute type below f32 (core/passes/precision.h) products and convolutions run in it, on f32 weights
+// and with f32 inputs and outputs. Training in f16 throws UsageError: gradients underflow without loss
+// scaling; bf16 has the range of f32.
+//
 //   Graph g = training_graph(*net, {DType::F32, {64, 1, 28, 28}}, *sgd({.lr = 0.1}));
 #pragma once
 
 #include "core/ir/graph.h"
+#include "core/passes/precision.h"
 #include "layers/module.h"
 #include "optim/optimizer.h"
 
@@ -18,9 +23,9 @@ struct LossSettings {
 };
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,
-                     const LossSettings& loss = {});
-Graph evaluation_graph(Module& model, const TensorType& input);
+                     const LossSettings& loss = {}, const PrecisionOptions& precision = {});
+Graph evaluation_graph(Module& model, const TensorType& input, const PrecisionOptions& precision = {});
 // Only "x" and "logits".
-Graph inference_graph(Module& model, const TensorType& input);
+Graph inference_graph(Module& model, const TensorType& input, const PrecisionOptions& precision = {});
 
 }  // namespace ingot

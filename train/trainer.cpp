@@ -97,8 +97,8 @@ struct Trainer::Impl {
   void prepare_training(const Dataset& data, std::int64_t batch) {
     if (batch <= 0) throw UsageError(cat("fit: the batch size must be positive, got ", batch));
     if (train && train_batch == batch) return;
-    const Graph g =
-        training_graph(*model, batch_type(data, batch), *options.optimizer, {options.label_smoothing});
+    const Graph g = training_graph(*model, batch_type(data, batch), *options.optimizer,
+                                   {options.label_smoothing}, options.precision);
     auto next = std::make_unique<Session>(make_session(g, "loss"));
     if (train) next->copy_states_from(*train);
     train = std::move(next);
@@ -107,9 +107,9 @@ struct Trainer::Impl {
 
   // The session for `type`, with the current weights.
   Session& fresh(std::unique_ptr<Session>& session, TensorType& made_for, const TensorType& type,
-                 Graph (*build)(Module&, const TensorType&), const char* guard) {
+                 Graph (*build)(Module&, const TensorType&, const PrecisionOptions&), const char* guard) {
     if (!session || made_for != type) {
-      session = std::make_unique<Session>(make_session(build(*model, type), guard));
+      session = std::make_unique<Session>(make_session(build(*model, type, options.precision), guard));
       made_for = type;
     }
     if (train) session->copy_states_from(*train);

@@ -54,6 +54,7 @@ struct TrainerOptions {
   OptimizerPtr optimizer{};  // default: sgd({.lr = 0.01, .momentum = 0.9})
   double label_smoothing = 0.0;
   Target target = Target::cpu();
+  PrecisionOptions precision{};  // weights, losses and statistics stay f32 (core/passes/precision.h)
   std::uint64_t seed = 0;
   bool check_numerics = false;  // look at every result of every step, and name the first that is not finite
   bool debug =

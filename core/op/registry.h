@@ -53,6 +53,13 @@ class Value;
 // One Value per input; an undefined Value where no gradient flows.
 using GradFn = std::vector<Value> (*)(GradContext&);
 
+// In which floating type an op runs under mixed precision (core/passes/precision.h).
+enum class Precision : std::uint8_t {
+  Follow,   // that of its largest floating operand
+  Compute,  // the compute type
+  Full,     // f32
+};
+
 struct OpDef {
   std::string name;
   std::string doc;  // one sentence, for --help, docs and Python
@@ -65,8 +72,10 @@ struct OpDef {
   RefFn reference = nullptr;
   CostFn cost = nullptr;             // null: no flops, operands' bytes
   ScalarOp scalar = ScalarOp::None;  // elementwise ops: the function
-  bool pure = true;                  // same operands, same result, no effect: may be merged, dropped, folded
-  bool view = false;                 // output 0 is input 0's row-major memory under another shape
+  Precision precision = Precision::Follow;
+  std::vector<int> full_inputs{};  // operands that stay f32 where the op runs in less: scales, statistics
+  bool pure = true;                // same operands, same result, no effect: may be merged, dropped, folded
+  bool view = false;               // output 0 is input 0's row-major memory under another shape
   // Pairs (input, output) of equal type that an implementation may place in the same memory when the input
   // dies here.
   std::function<std::vector<std::array<int, 2>>(const Attrs&, int num_inputs)> in_place;

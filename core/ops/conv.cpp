@@ -317,6 +317,7 @@ namespace ops {
 
 OpDef def_conv2d() {
   OpDef d;
+  d.precision = Precision::Compute;
   d.name = "conv2d";
   d.doc = "Two-dimensional convolution with groups, stride, padding and dilation, and an optional epilogue";
   d.min_inputs = 2;
@@ -331,6 +332,7 @@ OpDef def_conv2d() {
 
 OpDef def_conv2d_grad_input() {
   OpDef d;
+  d.precision = Precision::Compute;
   d.name = "conv2d_grad_input";
   d.doc = "Gradient of conv2d with respect to its input; also the transposed convolution";
   d.min_inputs = d.max_inputs = 2;
@@ -344,6 +346,7 @@ OpDef def_conv2d_grad_input() {
 
 OpDef def_conv2d_grad_weight() {
   OpDef d;
+  d.precision = Precision::Compute;
   d.name = "conv2d_grad_weight";
   d.doc = "Gradient of conv2d with respect to its weight";
   d.min_inputs = d.max_inputs = 2;

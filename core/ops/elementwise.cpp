@@ -265,6 +265,23 @@ TensorType broadcast_type(std::span<const TensorType> operands, DType dtype) {
   return t;
 }
 
+// Results whose relative error three digits would carry on: PyTorch's autocast keeps the same ones in f32.
+Precision precision_of(ScalarOp op) {
+  switch (op) {
+    case ScalarOp::Exp:
+    case ScalarOp::Expm1:
+    case ScalarOp::Log:
+    case ScalarOp::Log1p:
+    case ScalarOp::Pow:
+    case ScalarOp::Reciprocal:
+    case ScalarOp::Rsqrt:
+    case ScalarOp::Softplus:
+      return Precision::Full;
+    default:
+      return Precision::Follow;
+  }
+}
+
 void register_scalar_ops(Registry& registry) {
   for (const ScalarOpInfo& row : scalar_op_table()) {
     OpDef d;
@@ -273,6 +290,7 @@ void register_scalar_ops(Registry& registry) {
     d.min_inputs = d.max_inputs = row.arity;
     d.infer = infer_scalar;
     d.scalar = row.op;
+    d.precision = precision_of(row.op);
     d.reference = reference_of[static_cast<std::size_t>(row.op)];
     d.in_place = elementwise_in_place;
     if (has_scalar_gradient(row.op))

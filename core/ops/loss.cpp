@@ -248,6 +248,7 @@ namespace ops {
 
 OpDef def_softmax_cross_entropy() {
   OpDef d;
+  d.precision = Precision::Full;
   d.name = "softmax_cross_entropy";
   d.doc = "Cross-entropy of each row of logits with its label, and the row's log-sum-exp";
   d.min_inputs = d.max_inputs = 2;
@@ -261,6 +262,7 @@ OpDef def_softmax_cross_entropy() {
 
 OpDef def_softmax_cross_entropy_grad() {
   OpDef d;
+  d.precision = Precision::Full;
   d.name = "softmax_cross_entropy_grad";
   d.doc = "Gradient of softmax_cross_entropy with respect to the logits";
   d.min_inputs = d.max_inputs = 4;

@@ -164,6 +164,7 @@ OpDef def_matmul() {
   d.gradient = grad_matmul;
   d.reference = reference_matmul;
   d.cost = cost_matmul;
+  d.precision = Precision::Compute;
   return d;
 }
 

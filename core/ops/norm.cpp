@@ -421,6 +421,7 @@ namespace ops {
 
 OpDef def_batch_norm() {
   OpDef d;
+  d.full_inputs = {1, 2, 3, 4};
   d.name = "batch_norm";
   d.doc = "Batch normalisation in training: normalised x, batch statistics and moved running statistics";
   d.min_inputs = 5;
@@ -441,6 +442,7 @@ OpDef def_batch_norm() {
 
 OpDef def_batch_norm_grad() {
   OpDef d;
+  d.full_inputs = {2, 3, 4};
   d.name = "batch_norm_grad";
   d.doc = "Gradient of batch_norm, with the mask of a fused activation";
   d.min_inputs = 5;
@@ -458,6 +460,7 @@ OpDef def_batch_norm_grad() {
 
 OpDef def_batch_norm_infer() {
   OpDef d;
+  d.full_inputs = {1, 2, 3, 4};
   d.name = "batch_norm_infer";
   d.doc = "Batch normalisation with given statistics";
   d.min_inputs = d.max_inputs = 5;
@@ -472,6 +475,7 @@ OpDef def_batch_norm_infer() {
 
 OpDef def_layer_norm() {
   OpDef d;
+  d.full_inputs = {1, 2};
   d.name = "layer_norm";
   d.doc = "Layer normalisation over the last axes, and the statistics of each row";
   d.min_inputs = d.max_inputs = 3;
@@ -486,6 +490,7 @@ OpDef def_layer_norm() {
 
 OpDef def_layer_norm_grad() {
   OpDef d;
+  d.full_inputs = {2, 3, 4};
   d.name = "layer_norm_grad";
   d.doc = "Gradient of layer_norm";
   d.min_inputs = d.max_inputs = 5;

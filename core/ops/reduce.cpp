@@ -274,13 +274,17 @@ std::int64_t reduced_count(const Shape& shape, const std::vector<bool>& reduced)
 }
 
 OpDef def_reduce_sum() {
-  return reduction("reduce_sum", "Sum over axes.", ReduceAttrs{}, infer_sum, gradient_sum, reference_sum,
-                   cost_reduce);
+  OpDef d = reduction("reduce_sum", "Sum over axes.", ReduceAttrs{}, infer_sum, gradient_sum, reference_sum,
+                      cost_reduce);
+  d.precision = Precision::Full;
+  return d;
 }
 
 OpDef def_reduce_mean() {
-  return reduction("reduce_mean", "Mean over axes.", ReduceAttrs{}, infer_mean, gradient_mean, reference_mean,
-                   cost_reduce);
+  OpDef d = reduction("reduce_mean", "Mean over axes.", ReduceAttrs{}, infer_mean, gradient_mean,
+                      reference_mean, cost_reduce);
+  d.precision = Precision::Full;
+  return d;
 }
 
 OpDef def_reduce_max() {
@@ -294,8 +298,10 @@ OpDef def_reduce_min() {
 }
 
 OpDef def_reduce_var() {
-  return reduction("reduce_var", "Variance over axes, divided by count - correction.", ReduceVarAttrs{},
-                   infer_var, gradient_var, reference_var, cost_var);
+  OpDef d = reduction("reduce_var", "Variance over axes, divided by count - correction.", ReduceVarAttrs{},
+                      infer_var, gradient_var, reference_var, cost_var);
+  d.precision = Precision::Full;
+  return d;
 }
 
 OpDef def_argmax() {

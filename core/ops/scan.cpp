@@ -116,6 +116,7 @@ namespace ops {
 
 OpDef def_cumsum() {
   OpDef d;
+  d.precision = Precision::Full;
   d.name = "cumsum";
   d.doc = "Running sum along an axis.";
   d.attrs = CumsumAttrs{};

@@ -116,6 +116,7 @@ std::vector<std::array<int, 2>> over_first(const Attrs&, int) {
 
 OpDef forward(std::string name, std::string doc) {
   OpDef d;
+  d.precision = Precision::Full;
   d.name = std::move(name);
   d.doc = std::move(doc);
   d.attrs = SoftmaxAttrs{};

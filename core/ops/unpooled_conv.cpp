@@ -80,6 +80,7 @@ namespace ops {
 
 OpDef def_conv2d_grad_input_unpooled() {
   OpDef d;
+  d.precision = Precision::Compute;
   d.name = "conv2d_grad_input_unpooled";
   d.doc = "Gradient of a max pooled conv2d with respect to its input, from the pooled image's gradient";
   d.min_inputs = d.max_inputs = 3;
@@ -93,6 +94,7 @@ OpDef def_conv2d_grad_input_unpooled() {
 
 OpDef def_conv2d_grad_weight_unpooled() {
   OpDef d;
+  d.precision = Precision::Compute;
   d.name = "conv2d_grad_weight_unpooled";
   d.doc = "Gradient of a max pooled conv2d with respect to its weight, from the pooled image's gradient";
   d.min_inputs = d.max_inputs = 3;

@@ -212,6 +212,7 @@ Cost cost_update(const Attrs&, std::span<const TensorType> inputs, std::span<con
 
 OpDef update(std::string name, std::string doc, Attrs attrs, InferFn infer, RefFn reference, CostFn cost) {
   OpDef d;
+  d.precision = Precision::Full;
   d.name = std::move(name);
   d.doc = std::move(doc);
   d.min_inputs = kUpdateScalars + 2;

@@ -31,6 +31,12 @@ Geometry geometry(const A& a) {
           a.groups};
 }
 
+// Strided 1x1 convolutions in bf16 go another way, in f32: of oneDNN's kernels for them some write out of
+// bounds (cpu/touched_pixels.h), and the way around is written for f32.
+bool left_to_f32(const Geometry& g, const TensorType& w) {
+  return w.dtype == DType::BF16 && w.shape[2] == 1 && w.shape[3] == 1 && g.stride != memory::dims{1, 1};
+}
+
 // Trailing padding: oneDNN wants the window grid to end exactly; PyTorch lets pixels over at the end go
 // unread.
 memory::dims trailing_padding(const Geometry& g, const Shape& x, const Shape& w, const Shape& y) {
@@ -65,7 +71,7 @@ std::optional<memory::desc> image_desc(const TensorType& t) {
 std::optional<Descs> descs(const TensorType& x, const TensorType& w, const TensorType& y,
                            std::int64_t groups) {
   for (const TensorType* t : {&x, &w, &y})
-    if (t->dtype != DType::F32 || t->numel() == 0) return std::nullopt;
+    if (t->dtype != x.dtype || !onednn_computes(t->dtype) || t->numel() == 0) return std::nullopt;
   const auto xd = image_desc(x), yd = image_desc(y), wd = to_desc({w.dtype, w.shape}, groups);
   if (!xd || !yd || !wd) return std::nullopt;
   return Descs{*xd, any_of(*wd), *yd};
@@ -120,7 +126,7 @@ Geometry dense(Geometry g) {
 // conv2d: x, w, [bias], [residual] -> y
 
 Backend::Layouts layouts_conv2d(const Problem& p, const std::vector<bool>& state_free) {
-  if (p.in(0).dtype != DType::F32) return {};
+  if (!onednn_computes(p.in(0).dtype)) return {};
   const auto& a = p.attrs<Conv2dAttrs>();
   const Layout image = image_layout(p.in(0)), nhwc = Layout::channels_last(4);
   Layout weight = p.in(1).layout;
@@ -135,6 +141,7 @@ Backend::Layouts layouts_conv2d(const Problem& p, const std::vector<bool>& state
 // Null when declined. `x` stands for operand 0.
 std::unique_ptr<PrimitiveStep> make_conv2d(const Problem& p, const Geometry& g, const TensorType& x) {
   const auto& a = p.attrs<Conv2dAttrs>();
+  if (left_to_f32(g, p.in(1))) return nullptr;
   const auto d = descs(x, p.in(1), p.out(), g.groups);
   const auto w = to_desc(p.in(1), g.groups);
   if (!d || !w) return nullptr;
@@ -186,7 +193,7 @@ std::unique_ptr<Step> lower_conv2d_planar(const Problem& p) {
 // conv2d_grad_input: dy, w -> dx
 
 Backend::Layouts layouts_grad_input(const Problem& p, const std::vector<bool>& state_free) {
-  if (p.in(0).dtype != DType::F32) return {};
+  if (!onednn_computes(p.in(0).dtype)) return {};
   const auto& a = p.attrs<Conv2dGradInputAttrs>();
   const Layout nhwc = Layout::channels_last(4);
   Layout weight = p.in(1).layout;
@@ -196,6 +203,7 @@ Backend::Layouts layouts_grad_input(const Problem& p, const std::vector<bool>& s
 
 std::unique_ptr<PrimitiveStep> make_grad_input(const Geometry& g, const TensorType& dy, const TensorType& w,
                                                const TensorType& dx, int threads) {
+  if (left_to_f32(g, w)) return nullptr;
   const auto d = descs(dx, w, dy, g.groups);
   const auto given = to_desc(w, g.groups);
   if (!d || !given) return nullptr;
@@ -248,13 +256,14 @@ std::unique_ptr<Step> lower_grad_input_spread(const Problem& p) {
 // conv2d_grad_weight: x, dy -> dw
 
 Backend::Layouts layouts_grad_weight(const Problem& p, const std::vector<bool>&) {
-  if (p.in(0).dtype != DType::F32) return {};
+  if (!onednn_computes(p.in(0).dtype)) return {};
   const auto& a = p.attrs<Conv2dGradWeightAttrs>();
   const Layout image = image_layout(p.in(0)), nhwc = Layout::channels_last(4);
   return {{image, nhwc}, {weight_layout(geometry(a), with(p.in(0), image), p.out(), with(p.in(1), nhwc))}};
 }
 
 std::unique_ptr<PrimitiveStep> make_grad_weight(const Problem& p, const Geometry& g, const TensorType& x) {
+  if (left_to_f32(g, p.out())) return nullptr;
   const auto d = descs(x, p.out(), p.in(1), g.groups);
   const auto w = to_desc(p.out(), g.groups);
   if (!d || !w) return nullptr;

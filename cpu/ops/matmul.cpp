@@ -23,7 +23,7 @@ memory::desc operand(const TensorType& t, int rank, bool transposed) {
     strides.insert(strides.begin(), dims.front() * strides.front());
     dims.insert(dims.begin(), 1);
   }
-  return strided_desc(dims, strides);
+  return strided_desc(dims, strides, t.dtype);
 }
 
 // Collapses a leading [batch..., M, K] x [K, N] to one product over all rows.
@@ -39,8 +39,8 @@ TensorType as_rows(const TensorType& t) {
 std::unique_ptr<Step> lower_matmul(const Problem& p) {
   const auto& a = p.attrs<MatmulAttrs>();
   for (int i = 0; i < p.num_inputs(); ++i)
-    if (p.in(i).dtype != DType::F32 || !p.in(i).layout.canonical().is_row_major() || p.in(i).numel() == 0 ||
-        !within_onednn(p.in(i)))
+    if (!onednn_computes(p.in(i).dtype) || !p.in(i).layout.canonical().is_row_major() ||
+        p.in(i).numel() == 0 || !within_onednn(p.in(i)))
       return nullptr;
   if (!p.out().layout.canonical().is_row_major() || p.out().numel() == 0 || !within_onednn(p.out()))
     return nullptr;
@@ -55,7 +55,7 @@ std::unique_ptr<Step> lower_matmul(const Problem& p) {
   if (!attr) return nullptr;
   memory::desc bias;
   if (a.has_bias) {
-    TensorType row{DType::F32, y.shape};
+    TensorType row{y.dtype, y.shape};
     for (int i = 0; i + 1 < rank; ++i) row.shape[i] = 1;
     bias = operand(row, rank, false);
   }

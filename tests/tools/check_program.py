@@ -269,6 +269,21 @@ class Arguments(Program):
         for text in ("foo", "-1GiB", "5XB", "5MBx", "1e30GiB", "0", "GiB", "nan"):
             self.bad("plan", "lenet5", f"--fit={text}", says=[text, "2GiB"])
 
+    def test_dtypes(self):
+        plan = {d: json.loads(self.good("plan", "resnet20", "--mode", m, "--batch-size", "8", "--dtype", d, "--json"))
+                for d, m in (("f32", "train"), ("bf16", "train"), ("f16", "infer"))}
+        self.assertLess(plan["bf16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
+        self.assertEqual(plan["bf16"]["parameter_bytes"], plan["f32"]["parameter_bytes"])  # the f32 master weights
+        self.bad("plan", "lenet5", "--mode", "train", "--dtype", "f16", says=["f16", "loss scaling", "bf16"])
+        self.bad("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv9", says="conv9")
+        self.bad("plan", "lenet5", "--keep-f32", "conv1", says=["--keep-f32", "--dtype"])
+        self.good("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv1")
+        out = self.path("run")
+        self.good(*self.train("--out", out, "--dtype", "bf16"))
+        self.bad(*self.train("--out", out, "--resume"), says=["dtype", "bf16", "f32"])
+        for dtype in ("f32", "bf16", "f16"):
+            self.good("evaluate", out + "/last.safetensors", "--data", self.data(), "--dtype", dtype)
+
     def test_resume_with_other_options(self):
         out = self.path("run")
         self.good(*self.train("--out", out))

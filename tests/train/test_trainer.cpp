@@ -141,6 +141,23 @@ TEST(Fit, LearnsAndReportsEachEpoch) {
   }
 }
 
+TEST(Fit, LearnsInBf16AsInF32) {
+  const auto run = [](const PrecisionOptions& precision) {
+    TrainerOptions o = with(sgd({.lr = 0.5}));
+    o.precision = precision;
+    const auto t = std::make_shared<Trainer>(std::make_shared<LinearNet>(), o);
+    const History h = t->fit(points(60), {.epochs = 6, .batch_size = 16});
+    const Evaluation e = t->evaluate(points(60), {});
+    EXPECT_NEAR(e.loss, h.back().at("loss"), 0.15);
+    for (const auto& [name, state] : t->states()) EXPECT_NE(state.dtype(), DType::BF16) << name;
+    return std::pair(h.front().at("loss"), h.back().at("loss"));
+  };
+  const auto f32 = run({}), bf16 = run({.compute = DType::BF16, .overrides = {}});
+  EXPECT_NE(bf16.second, f32.second) << "it was computed in bf16";
+  EXPECT_NEAR(bf16.second, f32.second, 0.02 * f32.first);
+  EXPECT_THROW(run({.compute = DType::F16, .overrides = {}}), UsageError) << "without loss scaling";
+}
+
 TEST(Fit, SameSeedSameBitsWhateverTheWorkers) {
   const auto run = [](std::uint64_t seed, int workers) {
     Trainer t(std::make_shared<DropoutNet>(), with(adam({.lr = 0.01}), seed));
