@@ -95,16 +95,18 @@ bool served(const Descriptor& graph) {
     return true;
   };
   if (all.size() == 1) return true;
+  const bool relu = pointwise(all.size() - 1) && mode(*all.back()) == CUDNN_POINTWISE_RELU_FWD;
   if (all[0]->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR) {
+    if (!relu) return false;
     add(false);
-  } else {
-    if (all[0]->type != CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) return false;
-    // With one sum it is the bias; with two the residual comes first.
-    const bool two = all.size() > 2 && pointwise(2) && mode(*all[2]) == CUDNN_POINTWISE_ADD;
-    if (two && !add(false)) return false;
-    if (!add(true)) return false;
+    return ++i == all.size();
   }
-  if (i < all.size() && pointwise(i) && mode(*all[i]) == CUDNN_POINTWISE_RELU_FWD) ++i;
+  if (all[0]->type != CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) return false;
+  // With one sum it is the bias; with two the residual comes first.
+  const bool two = all.size() > 2 && pointwise(2) && mode(*all[2]) == CUDNN_POINTWISE_ADD;
+  if (two && !add(false)) return false;
+  if (!add(true)) return false;
+  if (i < all.size() && relu) ++i;
   return i == all.size();
 }
 
