@@ -9,8 +9,9 @@
 //
 // Fused epilogues of a convolution need a bias: y = [relu](x * w [+ residual] + bias) has precompiled plans
 // on sm_80, sm_89 and sm_90 in f32, f16 and bf16, each of its four forms (cuDNN 9.19). A ReLU or a residual
-// without a bias has none, nor has any other order of the sums. Batch norm has plans with a residual, a ReLU
-// or both behind it; its gradient has none that masks dy with a ReLU's result.
+// without a bias has none, nor has any other order of the sums. Batch norm has plans with a ReLU, or a
+// residual and a ReLU behind it, but none with a residual alone; its gradient has none that masks dy with a
+// ReLU's result.
 //
 // The library is opened when the first plan is wanted (cuda/libs/libraries.h). Images, weights and their
 // gradients lie channels-last; sums, scales and statistics are in f32. Unless the problem allows it, no plan

@@ -12,8 +12,11 @@ namespace {
 std::string refuses(const Problem& p, const TensorType& x) {
   if (!p.target.described.empty())
     return "cuDNN compiles this for the device at hand, and the target is only described";
-  if (!is_float(x.dtype) || x.dtype == DType::F64) return "cuDNN is used for f32, f16 and bf16";
-  if (x.shape.rank() != 4 || !lies_channels_last(x)) return "cuDNN is given channels-last images";
+  if (!is_float(x.dtype)) return "cuDNN is used for f32, f16 and bf16";
+  const auto lies_well = [&](const TensorType& t) {
+    return t.shape == x.shape || t.shape.rank() == 4 ? lies_channels_last(t) : is_plain(t);
+  };
+  if (!all_operands(p, lies_well)) return "cuDNN is given channels-last images";
   return cudnn_refuses(p);
 }
 

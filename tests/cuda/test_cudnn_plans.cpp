@@ -3,8 +3,6 @@
 // epilogues; and that the plan taken is the heuristics' first that the target's promises allow. No GPU is
 // needed and none is used: targets are descriptions.
 #if defined(INGOT_CUDNN_RECORDER)
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
@@ -17,89 +15,13 @@
 #include "gtest/gtest.h"
 #include "io/target_file.h"
 #include "models/models.h"
-#include "tests/support/cudnn_recorder/recorder.h"
+#include "tests/support/cudnn_recorder/recording.h"
 #include "train/step_graph.h"
 
 namespace ingot::test {
 namespace {
 
-constexpr DType kTypes[] = {DType::F32, DType::F16, DType::BF16};
-
-// Before any test's first plan: cuDNN's functions are looked up once in a process.
-class RecorderInstalled : public testing::Environment {
- public:
-  void SetUp() override {
-    void* const recorder = ::dlopen(INGOT_CUDNN_RECORDER, RTLD_NOW | RTLD_LOCAL);
-    if (recorder == nullptr) {
-      why() = cat("cuDNN cannot be opened here: ", ::dlerror());
-      return;
-    }
-    take() = reinterpret_cast<void (*)(CudnnRecord*)>(::dlsym(recorder, "take_cudnn_record"));
-    cuda::use_cudnn(recorder);
-  }
-  static void (*&take())(CudnnRecord*) {
-    static void (*one)(CudnnRecord*) = nullptr;
-    return one;
-  }
-  static std::string& why() {
-    static std::string text;
-    return text;
-  }
-};
-[[maybe_unused]] const auto* const installed = testing::AddGlobalTestEnvironment(new RecorderInstalled);
-
-CudnnRecord taken() {
-  CudnnRecord r;
-  RecorderInstalled::take()(&r);
-  return r;
-}
-
-// ---- What cuDNN understood, and what was meant, as text -------------------------------------------------
-
-std::string numbers(const std::vector<std::int64_t>& v) {
-  return cat("[", join(v, ", "), "]");
-}
-
-cudnnDataType_t cudnn_type(DType t) {
-  return t == DType::F16 ? CUDNN_DATA_HALF : t == DType::BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-}
-
-std::string text(const CudnnTensor& t) {
-  return cat(numbers(t.dims), " by ", numbers(t.strides), " type ", t.type, t.is_virtual ? " virtual" : "",
-             t.by_value ? " by value" : "", " aligned ", t.is_virtual ? 0 : t.alignment, " vectors of ",
-             t.vector_count,
-             t.grouped_dims.empty()
-                 ? ""
-                 : cat(" in groups ", numbers(t.grouped_dims), " by ", numbers(t.grouped_strides)));
-}
-
-std::string text(const CudnnOperation& o) {
-  const bool pointwise = o.kind == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR;
-  std::string s = cat("operation ", o.kind, " in ", o.compute, " scaled ", o.alpha, " and ", o.beta);
-  if (pointwise)
-    s += cat(" mode ", o.mode);
-  else
-    s += cat(" flipped ", o.flipped, " padding ", numbers(o.padding_before), numbers(o.padding_behind),
-             " stride ", numbers(o.stride), " dilation ", numbers(o.dilation));
-  s += cat("\n  x ", text(o.x));
-  if (o.has_w) s += cat("\n  w ", text(o.w));
-  return s += cat("\n  y ", text(o.y), "\n");
-}
-
-std::string text(const std::vector<CudnnOperation>& graph) {
-  std::string s;
-  for (const CudnnOperation& o : graph) s += text(o);
-  return s;
-}
-
-// Images and weights as Ingot keeps them, channels-last, and with cuDNN's axis of groups.
-CudnnTensor channels_last(const Shape& s, DType dtype) {
-  const std::int64_t c = s[1], h = s[2], w = s[3];
-  CudnnTensor t;
-  t.dims = {s[0], c, h, w}, t.strides = {c * h * w, 1, c * w, c};
-  t.type = cudnn_type(dtype), t.alignment = 16, t.vector_count = 1;
-  return t;
-}
+// Images and weights with the axis of groups that cuDNN inserts.
 CudnnTensor image(const Shape& s, std::int64_t groups, DType dtype) {
   const std::int64_t c = s[1], h = s[2], w = s[3];
   CudnnTensor t = channels_last(s, dtype);
@@ -112,12 +34,6 @@ CudnnTensor weights(const Shape& s, std::int64_t groups, DType dtype) {
   CudnnTensor t = channels_last(s, dtype);
   t.grouped_dims = {groups, o, c, h, w};
   t.grouped_strides = {o * c * h * w, c * h * w, 1, c * w, c};
-  return t;
-}
-
-CudnnTensor between(CudnnTensor t) {
-  t.type = CUDNN_DATA_FLOAT;
-  t.is_virtual = true;
   return t;
 }
 
@@ -223,35 +139,11 @@ Lowered lower(const Graph& g, const Target& target) {
   return l;
 }
 
-bool has(const CudnnEngine& e, cudnnBackendNumericalNote_t note) {
-  return std::find(e.numerics.begin(), e.numerics.end(), note) != e.numerics.end();
-}
-
-bool allowed(const CudnnEngine& e, DType dtype, const Target& target) {
-  if (target.deterministic && has(e, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return false;
-  if (has(e, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return false;
-  return dtype != DType::F32 || target.allow_tf32 ||
-         !(has(e, CUDNN_NUMERICAL_NOTE_TENSOR_CORE) || has(e, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
-}
-
-// The step is the first engine of the heuristics that keeps the target's promises and that cuDNN did not
-// refuse when it was built, and has that plan's workspace.
+// The step is the plan that the record says should be taken.
 void expect_first_allowed(const Lowered& l, DType dtype, const Target& target) {
   ASSERT_NE(l.step, nullptr) << l.why;
-  std::vector<CudnnEngine> wanted;
-  for (const CudnnEngine& e : l.record.heuristics)
-    if (allowed(e, dtype, target)) wanted.push_back(e);
-  const auto& tried = l.record.plans;
-  ASSERT_FALSE(tried.empty());
-  ASSERT_LE(tried.size(), wanted.size());
-  for (std::size_t i = 0; i < tried.size(); ++i) {
-    EXPECT_EQ(tried[i].engine, wanted[i]) << "plan " << i << " is of engine " << tried[i].engine.index
-                                          << ", the heuristics' is " << wanted[i].index;
-    EXPECT_EQ(tried[i].accepted, i + 1 == tried.size()) << "plan " << i;
-  }
-  EXPECT_EQ(cat(l.step->kernel, "_").find(cat("cudnn:eng", tried.back().engine.index, "_")), 0u)
-      << l.step->kernel << ", tried engine " << tried.back().engine.index;
-  EXPECT_EQ(l.step->workspace_bytes, static_cast<std::size_t>(tried.back().workspace_bytes));
+  const bool exact = dtype == DType::F32 && !target.allow_tf32;
+  expect_first_allowed(l.step->kernel, l.step->workspace_bytes, l.record, target.deterministic, exact);
   EXPECT_EQ(l.step->library_calls, 1);
 }
 
@@ -268,13 +160,8 @@ void expect_as_meant(const Graph& g, const Target& target, Lowered* seen = nullp
   if (seen != nullptr) *seen = std::move(l);
 }
 
-class CudnnPlans : public testing::Test {
+class CudnnPlans : public CudnnRecording {
  protected:
-  void SetUp() override {
-    if (!RecorderInstalled::why().empty()) GTEST_SKIP() << RecorderInstalled::why();
-    taken();
-  }
-
   // Each convolution of a model and its gradients: (op -> how many), each different one checked once.
   static std::map<std::string, int> check_model(const char* model, std::int64_t batch) {
     const auto net = make_model(model);
@@ -285,7 +172,7 @@ class CudnnPlans : public testing::Test {
     for (const Node& n : g.nodes()) {
       if (n.op.find("conv2d") != 0) continue;
       ++count[n.op];
-      for (const DType dtype : kTypes) {
+      for (const DType dtype : kCudnnTypes) {
         const Graph one = alone(g, n, dtype);
         if (!done.insert(print_graph(one)).second) continue;
         for (const char* name : {"h200", "a100"}) {
@@ -316,7 +203,7 @@ const Shape kX{32, 64, 28, 30}, kW{64, 64, 3, 3};
 
 TEST_F(CudnnPlans, EpiloguesWithABias) {
   for (const char* name : {"h200", "a100", "rtx4090"})
-    for (const DType dtype : kTypes)
+    for (const DType dtype : kCudnnTypes)
       for (const bool residual : {false, true})
         for (const char* activation : {"", "relu"})
           expect_as_meant(
@@ -364,7 +251,7 @@ TEST_F(CudnnPlans, GroupsDilationStrideAndSmallImages) {
       {{1, 3, 5, 5}, {7, 3, 2, 2}, {}},
   };
   for (const Case& c : cases)
-    for (const DType dtype : kTypes)
+    for (const DType dtype : kCudnnTypes)
       for (const auto& [name, description] : described_targets()) {
         const Graph y = forward(c.x, c.w, c.attrs, dtype);
         expect_as_meant(y, read_target(name));

@@ -106,20 +106,30 @@ bool same_elements(const Tensor& a, const Tensor& b, int result, const Unspecifi
   return true;
 }
 
+// The op's candidates of that name; of no name, all.
+LoweringTable candidates(const std::string& op, std::string_view row) {
+  LoweringTable table;
+  if (const auto* const rows = cuda::lowerings().find(op))
+    for (const Lowering& l : *rows)
+      if (row.empty() || row == l.name) table.add(op, l);
+  return table;
+}
+
 // The node's step; its operands and results get the layouts that it wants. Null when every candidate
 // declines.
-std::unique_ptr<Step> lowered(Graph& graph, NodeId id) {
+std::unique_ptr<Step> lowered(Graph& graph, NodeId id, std::string_view row = {}) {
+  const LoweringTable table = candidates(graph.node(id).op, row);
   const Target target = cuda_target();
   const std::vector<ValueId> in = graph.node(id).inputs, out = graph.node(id).outputs;
   const NodeLayouts layouts =
-      first_layouts(cuda::lowerings(), {graph, graph.node(id), target}, std::vector<bool>(in.size(), false));
+      first_layouts(table, {graph, graph.node(id), target}, std::vector<bool>(in.size(), false));
   if (layouts.inputs.size() != in.size() || layouts.outputs.size() != out.size())
     throw UsageError(cat("the lowering of ", graph.node(id).op, " names ", layouts.inputs.size(), " and ",
                          layouts.outputs.size(), " layouts for ", in.size(), " operands and ", out.size(),
                          " results"));
   for (std::size_t i = 0; i < in.size(); ++i) graph.value(in[i]).type.layout = layouts.inputs[i];
   for (std::size_t k = 0; k < out.size(); ++k) graph.value(out[k]).type.layout = layouts.outputs[k];
-  return first_step(cuda::lowerings(), {graph, graph.node(id), target});
+  return first_step(table, {graph, graph.node(id), target});
 }
 
 // Bound to addresses that nothing will use; aligned, as buffers are.
@@ -141,8 +151,8 @@ Target cuda_target() {
 }
 
 std::optional<DeviceNode> run_on_device(Graph graph, NodeId id, const std::vector<Tensor>& operands,
-                                        const Unspecified& unspecified) {
-  const auto step = lowered(graph, id);
+                                        const Unspecified& unspecified, std::string_view row) {
+  const auto step = lowered(graph, id, row);
   if (step == nullptr) return std::nullopt;
   const Node& node = graph.node(id);
 

@@ -3,12 +3,14 @@
 //
 //   std::optional<DeviceNode> run = run_on_device(g, id, operands);     // nothing: every candidate declines
 //   run->results[0].get(5);                                             // whatever its layout
+//   run = run_on_device(g, id, operands, {}, "cudnn");                  // the candidate of this name alone
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/ir/graph.h"
@@ -30,9 +32,10 @@ Target cuda_target();
 using Unspecified = std::function<bool(int result, std::int64_t element)>;
 
 // `operands` have the types that the graph says, in any layout. A failure of the test is added when an
-// operand changes, and when a result that may lie in its operand's memory differs there.
+// operand changes, and when a result that may lie in its operand's memory differs there. The first candidate
+// that accepts, or the one named `row` (Lowering::name).
 std::optional<DeviceNode> run_on_device(Graph graph, NodeId node, const std::vector<Tensor>& operands,
-                                        const Unspecified& unspecified = {});
+                                        const Unspecified& unspecified = {}, std::string_view row = {});
 
 // Asks for the generated kernel that run_on_device() will want, if it is one, so that it is compiled together
 // with others.

@@ -114,6 +114,27 @@ void read_convolution(cudnnBackendDescriptor_t d, CudnnOperation& o) {
   o.dilation = list<std::int64_t>(d, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64);
 }
 
+// Fractions that are whole numbers.
+std::vector<std::int64_t> whole(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name) {
+  std::vector<std::int64_t> numbers;
+  for (const cudnnFraction_t& f : list<cudnnFraction_t>(d, name, CUDNN_TYPE_FRACTION)) {
+    if (f.denominator != 1)
+      record().faults.push_back("attribute " + std::to_string(name) + ": no whole number");
+    numbers.push_back(f.numerator);
+  }
+  return numbers;
+}
+
+void read_resample(cudnnBackendDescriptor_t d, CudnnOperation& o) {
+  o.compute = one<cudnnDataType_t>(d, CUDNN_ATTR_RESAMPLE_COMP_TYPE, CUDNN_TYPE_DATA_TYPE);
+  o.resample = one<cudnnResampleMode_t>(d, CUDNN_ATTR_RESAMPLE_MODE, CUDNN_TYPE_RESAMPLE_MODE);
+  o.nan = one<cudnnNanPropagation_t>(d, CUDNN_ATTR_RESAMPLE_NAN_PROPAGATION, CUDNN_TYPE_NAN_PROPOGATION);
+  o.window = whole(d, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS);
+  o.padding_before = whole(d, CUDNN_ATTR_RESAMPLE_PRE_PADDINGS);
+  o.padding_behind = whole(d, CUDNN_ATTR_RESAMPLE_POST_PADDINGS);
+  o.stride = whole(d, CUDNN_ATTR_RESAMPLE_STRIDES);
+}
+
 struct OperationNames {
   cudnnBackendAttributeName_t x, w, y, settings, alpha, beta;
 };
@@ -167,6 +188,19 @@ void read_operation(Descriptor& known, cudnnBackendDescriptor_t d, const Operati
   o.has_w = known.parts.contains(n.w);
   o.x = part(known, d, n.x), o.y = part(known, d, n.y);
   if (o.has_w) o.w = part(known, d, n.w);
+}
+
+// A norm or pooling, which cuDNN does not give back: its tensors as they were read.
+void keep_named(Descriptor& known) {
+  CudnnOperation& o = known.operation;
+  const CudnnOperation scaled = o;
+  if (const auto at = known.parts.find(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC); at != known.parts.end()) {
+    o = at->second->operation;
+    o.alpha = scaled.alpha, o.beta = scaled.beta;
+  }
+  o.kind = known.type;
+  for (const auto& [name, part] : known.parts)
+    if (part->type == CUDNN_BACKEND_TENSOR_DESCRIPTOR) o.tensors[name] = part->tensor;
 }
 
 CudnnEngine engine_of(cudnnBackendDescriptor_t config) {
@@ -231,14 +265,22 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendA
     known.operation.mode = *static_cast<const cudnnPointwiseMode_t*>(values);
   if (name == CUDNN_ATTR_POINTWISE_MATH_PREC)
     known.operation.compute = *static_cast<const cudnnDataType_t*>(values);
+  if (name == CUDNN_ATTR_OPERATION_NORM_FWD_MODE || name == CUDNN_ATTR_OPERATION_NORM_BWD_MODE)
+    known.operation.norm = *static_cast<const cudnnBackendNormMode_t*>(values);
+  if (name == CUDNN_ATTR_RESAMPLE_PADDING_MODE)
+    known.operation.padding = *static_cast<const cudnnPaddingMode_t*>(values);
+  if (name == CUDNN_ATTR_OPERATION_NORM_FWD_PHASE)
+    known.operation.phase = *static_cast<const cudnnBackendNormFwdPhase_t*>(values);
+  const auto scale = [&] {
+    return type == CUDNN_TYPE_DOUBLE ? *static_cast<const double*>(values)
+                                     : static_cast<double>(*static_cast<const float*>(values));
+  };
   if (const auto names = operation_names().find(known.type); names != operation_names().end()) {
-    const auto scale = [&] {
-      return type == CUDNN_TYPE_DOUBLE ? *static_cast<const double*>(values)
-                                       : static_cast<double>(*static_cast<const float*>(values));
-    };
     if (name == names->second.alpha) known.operation.alpha = scale();
     if (name == names->second.beta) known.operation.beta = scale();
   }
+  if (name == CUDNN_ATTR_OPERATION_RESAMPLE_FWD_ALPHA) known.operation.alpha = scale();
+  if (name == CUDNN_ATTR_OPERATION_RESAMPLE_FWD_BETA) known.operation.beta = scale();
   return status;
 }
 
@@ -258,6 +300,11 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
   if (known.type == CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR) read_convolution(d, known.operation);
   if (const auto names = operation_names().find(known.type); names != operation_names().end())
     read_operation(known, d, names->second);
+  if (known.type == CUDNN_BACKEND_RESAMPLE_DESCRIPTOR) read_resample(d, known.operation);
+  if (known.type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR ||
+      known.type == CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR ||
+      known.type == CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR)
+    keep_named(known);
   if (known.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) {
     std::vector<CudnnOperation> graph;
     for (const auto& o : known.operations) graph.push_back(o->operation);

@@ -5,8 +5,9 @@
 // make descriptors, forwards each call, and reads a descriptor after cuDNN finalised it. Its other functions
 // are found in libcudnn, which it depends on. What cuDNN 9.19 does not give back is kept from the call that
 // set it: a tensor's alignment, whether a convolution flips its kernel, what an elementwise step computes,
-// scales, and which tensor plays which part. An operation shows its tensors with the axis of groups that
-// cuDNN inserts, an image as [N, G, C/G, H, W], weights as [G, O/G, C/G, KH, KW].
+// scales, which tensor plays which part, what kind of norm it is, and with what pooling pads (it says 1 for
+// 0). An operation shows its tensors with the axis of groups that cuDNN inserts, an image as [N, G, C/G, H,
+// W], weights as [G, O/G, C/G, KH, KW].
 //
 //   void* recorder = dlopen(INGOT_CUDNN_RECORDER, RTLD_NOW);
 //   cuda::use_cudnn(recorder);                                  // before the process's first plan
@@ -18,6 +19,7 @@
 #include <cudnn.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,7 +34,8 @@ struct CudnnTensor {
   std::vector<std::int64_t> grouped_dims{}, grouped_strides{};  // of a convolution's
 };
 
-// A convolution or its gradient (x: image, w: weight, y: result), or an elementwise step (y of x, w).
+// A convolution or its gradient (x: image, w: weight, y: result), an elementwise step (y of x, w), or
+// another operation with all of its tensors by the attributes that name them.
 struct CudnnOperation {
   cudnnBackendDescriptorType_t kind = CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR;
   CudnnTensor x, w, y;
@@ -45,6 +48,15 @@ struct CudnnOperation {
   double alpha = 1.0, beta = 0.0;
   // Elementwise steps.
   cudnnPointwiseMode_t mode = CUDNN_POINTWISE_IDENTITY;
+  // Norms and pooling.
+  std::map<cudnnBackendAttributeName_t, CudnnTensor> tensors{};
+  cudnnBackendNormMode_t norm = CUDNN_LAYER_NORM;
+  cudnnBackendNormFwdPhase_t phase = CUDNN_NORM_FWD_INFERENCE;
+  // Pooling, whose paddings and strides are those of convolutions.
+  std::vector<std::int64_t> window{};
+  cudnnResampleMode_t resample = CUDNN_RESAMPLE_NEAREST;
+  cudnnPaddingMode_t padding = CUDNN_NEG_INF_PAD;
+  cudnnNanPropagation_t nan = CUDNN_NOT_PROPAGATE_NAN;
 };
 
 struct CudnnEngine {

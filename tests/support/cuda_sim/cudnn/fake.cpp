@@ -71,11 +71,7 @@ std::vector<const Descriptor*> operations_of(const Descriptor& graph) {
   return all;
 }
 
-bool is_virtual(const Descriptor& tensor) {
-  return tensor.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL);
-}
-
-// What precompiled engines serve (cuda/libs/cudnn.h).
+// What cuDNN has engines for (cuda/libs/cudnn.h).
 bool served(const Descriptor& graph) {
   const auto all = operations_of(graph);
   const auto mode = [](const Descriptor& o) {
@@ -99,12 +95,18 @@ bool served(const Descriptor& graph) {
     return true;
   };
   if (all.size() == 1) return true;
+  const bool relu = pointwise(all.size() - 1) && mode(*all.back()) == CUDNN_POINTWISE_RELU_FWD;
+  if (all[0]->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR) {
+    if (!relu) return false;
+    add(false);
+    return ++i == all.size();
+  }
   if (all[0]->type != CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) return false;
   // With one sum it is the bias; with two the residual comes first.
   const bool two = all.size() > 2 && pointwise(2) && mode(*all[2]) == CUDNN_POINTWISE_ADD;
   if (two && !add(false)) return false;
   if (!add(true)) return false;
-  if (i < all.size() && pointwise(i) && mode(*all[i]) == CUDNN_POINTWISE_RELU_FWD) ++i;
+  if (i < all.size() && relu) ++i;
   return i == all.size();
 }
 
@@ -127,7 +129,10 @@ std::string check_graph(const Descriptor& graph) {
       if (is_virtual(t) && !made.contains(id))
         return cat("virtual tensor ", id, " is read before it is made");
     }
-    made.insert(o->part(parts.result).one<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID));
+    for (const auto name : parts.results) {
+      const auto id = o->part(name).one<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
+      if (!made.insert(id).second) return cat("tensor ", id, " is made twice");
+    }
   }
   return "";
 }
@@ -236,15 +241,22 @@ cudnnStatus_t execute(cudnnHandle_t handle, const Descriptor& plan, const Descri
   std::map<std::int64_t, void*> memory;
   for (std::size_t i = 0; i < ids.size(); ++i) memory[ids[i]] = pointers[i];
   std::set<std::int64_t> used;
+  std::map<std::int64_t, double> scalars;
   for (const Descriptor* const o : operations_of(*graph)) {
     Parts parts = parts_of(*o);
-    parts.operands.push_back(parts.result);
+    parts.operands.insert(parts.operands.end(), parts.results.begin(), parts.results.end());
     for (const auto name : parts.operands) {
       const Descriptor& t = o->part(name);
       if (is_virtual(t)) continue;
       const auto id = t.one<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
       used.insert(id);
       if (!memory.contains(id)) return complain(CUDNN_STATUS_BAD_PARAM, "tensor ", id, " has no pointer");
+      if (is_by_value(t)) {  // memory of the host, which is free to change when this call returns
+        float value = 0;
+        std::memcpy(&value, memory[id], sizeof value);
+        scalars[id] = static_cast<double>(value);
+        continue;
+      }
       const auto address = reinterpret_cast<std::uintptr_t>(memory[id]);
       if (address % static_cast<std::uintptr_t>(t.one<std::int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT)) != 0)
         return complain(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, "tensor ", id, " is not aligned");
@@ -267,9 +279,9 @@ cudnnStatus_t execute(cudnnHandle_t handle, const Descriptor& plan, const Descri
     s.last_error = "the fake was told to fail here";
     return s.options.executes;
   }
-  const cudaError_t issued = m.submit(*stream, [graph, memory, workspace, bytes] {
+  const cudaError_t issued = m.submit(*stream, [graph, memory, scalars, workspace, bytes] {
     if (bytes != 0) std::memset(workspace, 0xA5, bytes);
-    interpret(*graph, memory);
+    interpret(*graph, memory, scalars);
     const std::lock_guard counting(state().lock);
     ++state().counts.runs;
     return cudaSuccess;
@@ -448,14 +460,20 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t handle) {
     if (rule.needed && !d->has(name))
       return complain(CUDNN_STATUS_BAD_PARAM, "descriptor kind ", kind, " lacks attribute ",
                       static_cast<int>(name));
-  if (d->type == CUDNN_BACKEND_TENSOR_DESCRIPTOR && (d->attributes[CUDNN_ATTR_TENSOR_DIMENSIONS].count != 4 ||
-                                                     d->attributes[CUDNN_ATTR_TENSOR_STRIDES].count != 4))
-    return complain(CUDNN_STATUS_NOT_SUPPORTED, "tensors have four axes here");
-  if (d->type == CUDNN_BACKEND_TENSOR_DESCRIPTOR && !d->has(CUDNN_ATTR_TENSOR_IS_VIRTUAL))
-    put(*d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, false);
-  if (d->type == CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR &&
-      d->one<std::int64_t>(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) != 2)
-    return complain(CUDNN_STATUS_BAD_PARAM, "a convolution of images has two axes");
+  if (d->type == CUDNN_BACKEND_TENSOR_DESCRIPTOR) {
+    for (const auto flag : {CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_ATTR_TENSOR_IS_BY_VALUE})
+      if (!d->has(flag)) put(*d, flag, CUDNN_TYPE_BOOLEAN, false);
+    for (const auto axes : {CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_ATTR_TENSOR_STRIDES})
+      if (d->attributes[axes].count != 4)
+        return complain(CUDNN_STATUS_NOT_SUPPORTED, "tensors have four axes here");
+    if (is_by_value(*d) && (is_virtual(*d) || bytes_of(*d) != sizeof(float)))
+      return complain(CUDNN_STATUS_NOT_SUPPORTED, "only one float is passed by value here");
+  }
+  for (const auto& [type, axes] :
+       {std::pair(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS),
+        std::pair(CUDNN_BACKEND_RESAMPLE_DESCRIPTOR, CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS)})
+    if (d->type == type && d->one<std::int64_t>(axes) != 2)
+      return complain(CUDNN_STATUS_BAD_PARAM, "images have two axes");
   if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)
     if (const std::string why = check_graph(*d); !why.empty()) return complain(CUDNN_STATUS_BAD_PARAM, why);
   if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {

@@ -4,11 +4,11 @@
 // Descriptors are stores of attributes with cuDNN's own rules: an attribute that a descriptor does not have,
 // a wrong type or count, a reference to a descriptor that is not finalised, a missing attribute at the
 // finalisation, a value read too early are answered with a status, and kept as a complaint. Heuristics list
-// the engines that a test configures, for the graphs that precompiled engines serve (a convolution or a
-// gradient; forward also + residual, + bias, ReLU in this order, with a bias). cudnnBackendExecute issues one
-// operation to the handle's stream, which reads and writes the simulated device's memory as plain loops over
-// the recorded graph say, and spoils the workspace it was promised. Handles take device memory, as cuDNN's
-// do.
+// the engines that a test configures, for the graphs that cuDNN's engines serve (a convolution or a gradient;
+// forward also + residual, + bias, ReLU in this order, with a bias; batch norm, also [+ residual], ReLU in
+// this order; its gradient; average pooling). cudnnBackendExecute issues one operation to the handle's
+// stream, which reads and writes the simulated device's memory as plain loops over the recorded graph say,
+// and spoils the workspace it was promised. Handles take device memory, as cuDNN's do.
 //
 //   fake_cudnn::install({.engines = {{.index = 7, .workspace_bytes = 4096}}});
 //   ... compile and run ...

@@ -1,18 +1,15 @@
 // The meaning of an operation graph, by plain loops in double precision: what each tensor holds is rounded to
 // its type, virtual tensors' too.
-#include <array>
 #include <stdexcept>
 #include <string>
 
 #include "core/base/error.h"
 #include "core/base/half.h"
-#include "tests/support/cuda_sim/cudnn/store.h"
+#include "tests/support/cuda_sim/cudnn/values.h"
 
 namespace ingot::fake_cudnn {
 
 namespace {
-
-using Dims = std::array<std::int64_t, 4>;
 
 Dims four(const std::vector<std::int64_t>& v) {
   if (v.size() != 4) throw std::runtime_error("the fake cuDNN knows tensors of four axes");
@@ -28,23 +25,6 @@ double rounded(double v, cudnnDataType_t type) {
   if (type == CUDNN_DATA_HALF) return static_cast<double>(f16::from(f).to_float());
   if (type == CUDNN_DATA_BFLOAT16) return static_cast<double>(bf16::from(f).to_float());
   return static_cast<double>(f);
-}
-
-// A tensor's elements, dense and row-major.
-struct Values {
-  Dims dims{};
-  std::vector<double> at;
-
-  double& operator()(std::int64_t a, std::int64_t b, std::int64_t y, std::int64_t x) {
-    return at[static_cast<std::size_t>(((a * dims[1] + b) * dims[2] + y) * dims[3] + x)];
-  }
-  double operator()(std::int64_t a, std::int64_t b, std::int64_t y, std::int64_t x) const {
-    return at[static_cast<std::size_t>(((a * dims[1] + b) * dims[2] + y) * dims[3] + x)];
-  }
-};
-
-Values zeros(const Dims& dims) {
-  return {dims, std::vector<double>(static_cast<std::size_t>(dims[0] * dims[1] * dims[2] * dims[3]), 0.0)};
 }
 
 // visit(dense index, offset in elements) for every element of a tensor.
@@ -67,24 +47,42 @@ cudnnDataType_t type_of(const Descriptor& tensor) {
 
 class Interpreter {
  public:
-  explicit Interpreter(const std::map<std::int64_t, void*>& memory) : memory_(memory) {}
+  Interpreter(const std::map<std::int64_t, void*>& memory, const std::map<std::int64_t, double>& scalars)
+      : memory_(memory), scalars_(scalars) {}
 
   void run(const Descriptor& operation) {
     const Parts parts = parts_of(operation);
-    const Descriptor& result = operation.part(parts.result);
     std::vector<Values> operands;
     for (const auto name : parts.operands) operands.push_back(load(operation.part(name)));
-    Values out = operation.type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR
-                     ? pointwise(operation.part(parts.settings), operands)
-                     : convolution(operation, operands, zeros(dims_of(result)));
-    for (double& v : out.at) v = rounded(v, type_of(result));
-    store(result, std::move(out));
+    std::vector<Values> out = results(operation, operands, dims_of(operation.part(parts.results[0])));
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const Descriptor& result = operation.part(parts.results[i]);
+      for (double& v : out[i].at) v = rounded(v, type_of(result));
+      store(result, std::move(out[i]));
+    }
   }
 
  private:
+  static std::vector<Values> results(const Descriptor& operation, const std::vector<Values>& in,
+                                     const Dims& first) {
+    switch (operation.type) {
+      case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
+        return {pointwise(settings_of(operation), in)};
+      case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
+        return norm_forward(in);
+      case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
+        return norm_backward(in);
+      case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
+        return {average_pool(settings_of(operation), in[0], first)};
+      default:
+        return {convolution(operation, in, zeros(first))};
+    }
+  }
+
   Values load(const Descriptor& tensor) const {
     const auto id = tensor.one<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
-    if (tensor.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL)) return virtual_.at(id);
+    if (is_virtual(tensor)) return virtual_.at(id);
+    if (is_by_value(tensor)) return {{1, 1, 1, 1}, {scalars_.at(id)}};
     Values v = zeros(dims_of(tensor));
     const auto* const from = static_cast<const std::byte*>(memory_.at(id));
     const cudnnDataType_t type = type_of(tensor);
@@ -107,7 +105,7 @@ class Interpreter {
 
   void store(const Descriptor& tensor, Values v) {
     const auto id = tensor.one<std::int64_t>(CUDNN_ATTR_TENSOR_UNIQUE_ID);
-    if (tensor.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL)) {
+    if (is_virtual(tensor)) {
       virtual_[id] = std::move(v);
       return;
     }
@@ -148,7 +146,7 @@ class Interpreter {
 
   // The sum over all terms of the convolution, into whichever tensor is the result.
   static Values convolution(const Descriptor& operation, const std::vector<Values>& in, Values out) {
-    const Descriptor& c = operation.part(parts_of(operation).settings);
+    const Descriptor& c = settings_of(operation);
     const auto pair = [&](cudnnBackendAttributeName_t name) { return c.list<std::int64_t>(name); };
     const auto padding = pair(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS),
                stride = pair(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES),
@@ -186,46 +184,90 @@ class Interpreter {
   }
 
   const std::map<std::int64_t, void*>& memory_;
+  const std::map<std::int64_t, double>& scalars_;
   std::map<std::int64_t, Values> virtual_;
 };
 
 }  // namespace
 
 Parts parts_of(const Descriptor& operation) {
+  const auto present = [&](std::vector<cudnnBackendAttributeName_t> names) {
+    std::erase_if(names, [&](auto name) { return !operation.has(name); });
+    return names;
+  };
   switch (operation.type) {
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
       return {{CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W},
-              CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC};
+              {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y}};
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
       return {{CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY},
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC};
+              {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX}};
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
       return {{CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY},
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-              CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC};
-    default: {
-      Parts p{{CUDNN_ATTR_OPERATION_POINTWISE_XDESC},
-              CUDNN_ATTR_OPERATION_POINTWISE_YDESC,
-              CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR};
-      if (operation.has(CUDNN_ATTR_OPERATION_POINTWISE_BDESC))
-        p.operands.push_back(CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
-      return p;
-    }
+              {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW}};
+    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
+      return {{CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_EXP_AVG_FACTOR_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_INPUT_RUNNING_MEAN_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_INPUT_RUNNING_VAR_DESC},
+              {CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_OUTPUT_RUNNING_MEAN_DESC,
+               CUDNN_ATTR_OPERATION_NORM_FWD_OUTPUT_RUNNING_VAR_DESC}};
+    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
+      return {{CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, CUDNN_ATTR_OPERATION_NORM_BWD_XDESC,
+               CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC,
+               CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC},
+              {CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC,
+               CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC}};
+    case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
+      return {{CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC}, {CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC}};
+    default:
+      return {present({CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_BDESC}),
+              {CUDNN_ATTR_OPERATION_POINTWISE_YDESC}};
   }
 }
 
-void interpret(const Descriptor& graph, const std::map<std::int64_t, void*>& memory) {
-  Interpreter all(memory);
+const Descriptor& settings_of(const Descriptor& operation) {
+  switch (operation.type) {
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
+      return operation.part(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
+      return operation.part(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC);
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
+      return operation.part(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC);
+    case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
+      return operation.part(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC);
+    default:
+      return operation.part(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
+  }
+}
+
+bool is_virtual(const Descriptor& tensor) {
+  return tensor.one<bool>(CUDNN_ATTR_TENSOR_IS_VIRTUAL);
+}
+bool is_by_value(const Descriptor& tensor) {
+  return tensor.one<bool>(CUDNN_ATTR_TENSOR_IS_BY_VALUE);
+}
+
+void interpret(const Descriptor& graph, const std::map<std::int64_t, void*>& memory,
+               const std::map<std::int64_t, double>& scalars) {
+  Interpreter all(memory, scalars);
   for (const auto& o : graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).references) all.run(*o);
 }
 
 std::string misfit(const Descriptor& operation) {
   const Parts parts = parts_of(operation);
-  const Dims result = dims_of(operation.part(parts.result));
-  std::vector<Dims> in;
+  std::vector<Dims> in, out;
   for (const auto name : parts.operands) in.push_back(dims_of(operation.part(name)));
+  for (const auto name : parts.results) out.push_back(dims_of(operation.part(name)));
+  const Dims result = out[0];
+  if (operation.type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR ||
+      operation.type == CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR)
+    return norm_misfit(operation, in, out);
+  if (operation.type == CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR)
+    return pool_misfit(settings_of(operation), in[0], result);
   if (operation.type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) {
     if (in[0] != result) return "an elementwise step changes its operand's shape";
     for (std::size_t axis = 0; in.size() > 1 && axis < 4; ++axis)
@@ -241,7 +283,7 @@ std::string misfit(const Descriptor& operation) {
              y = forward ? result : in[1];
   if (x[0] != y[0] || w[0] != y[1] || x[1] % w[1] != 0 || w[0] % (x[1] / w[1]) != 0)
     return "images or channels of a convolution do not fit";
-  const Descriptor& c = operation.part(parts.settings);
+  const Descriptor& c = settings_of(operation);
   for (std::size_t i = 0; i < 2; ++i) {
     const auto at = [&](cudnnBackendAttributeName_t name) { return c.list<std::int64_t>(name).at(i); };
     const std::int64_t padded =

@@ -60,16 +60,21 @@ using Rules = std::map<cudnnBackendAttributeName_t, Rule>;
 const Rules* rules_of(cudnnBackendDescriptorType_t type);
 std::size_t value_bytes(cudnnBackendAttributeType_t type);
 
-// The attributes that name the tensors of an operation: operands, and the last its result.
+// The attributes that name the tensors of an operation, those that it has.
 struct Parts {
-  std::vector<cudnnBackendAttributeName_t> operands;
-  cudnnBackendAttributeName_t result;
-  cudnnBackendAttributeName_t settings;
+  std::vector<cudnnBackendAttributeName_t> operands, results;
 };
 Parts parts_of(const Descriptor& operation);
+// The descriptor that says how it works; norms have none.
+const Descriptor& settings_of(const Descriptor& operation);
 
-// Runs the operations on memory: what lies at each tensor's identifier.
-void interpret(const Descriptor& graph, const std::map<std::int64_t, void*>& memory);
+bool is_virtual(const Descriptor& tensor);
+// A number of the host's, read when the work is issued.
+bool is_by_value(const Descriptor& tensor);
+
+// Runs the operations on memory, what lies at each tensor's identifier; `scalars` are passed by value.
+void interpret(const Descriptor& graph, const std::map<std::int64_t, void*>& memory,
+               const std::map<std::int64_t, double>& scalars);
 // Why an operation cannot be: its shapes do not fit together. Empty for one that can.
 std::string misfit(const Descriptor& operation);
 // Bytes from a tensor's first element to behind its last.
