@@ -1,6 +1,6 @@
 // What a backend keeps on the disk between processes: compiled kernels, measured choices.
 //
-//   for (const CacheEntry& e : backend("cuda").cache_entries()) std::cout << e.title << " " << e.bytes << "\n";
+//   for (const CacheEntry& e : backend("cuda").cache_entries()) std::cout << e.title << "\n";
 #pragma once
 
 #include <cstdint>

@@ -4,7 +4,7 @@
 #include "cuda/ops/generated_kernel.h"
 #include "tests/cuda_sim/device_node.h"
 #include "tests/cuda_sim/sim_test.h"
-#include "tests/cuda_sim/typed_case.h"
+#include "tests/support/typed_case.h"
 
 namespace ingot::test {
 namespace {

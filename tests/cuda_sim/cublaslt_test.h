@@ -15,8 +15,8 @@
 #include "optim/optimizer.h"
 #include "tests/cuda_sim/backend/backend_test.h"
 #include "tests/cuda_sim/device_node.h"
-#include "tests/cuda_sim/typed_case.h"
 #include "tests/support/cuda_sim/cublaslt_fake.h"
+#include "tests/support/typed_case.h"
 #include "train/step_graph.h"
 
 #if INGOT_HAS_CUBLASLT

@@ -10,7 +10,7 @@
 #include "core/base/hash.h"
 #include "core/runtime/session.h"
 #include "tests/cuda_sim/sim_test.h"
-#include "tests/cuda_sim/typed_case.h"
+#include "tests/support/typed_case.h"
 
 namespace ingot::test {
 namespace {

@@ -5,8 +5,8 @@
 #include "cuda/libs/libraries.h"
 #include "cuda/ops/table.h"
 #include "tests/cuda_sim/cublaslt_test.h"
-#include "tests/cuda_sim/typed_case.h"
 #include "tests/support/cuda_sim/random.h"
+#include "tests/support/typed_case.h"
 
 #if INGOT_HAS_CUBLASLT
 

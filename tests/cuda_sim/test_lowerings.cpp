@@ -16,7 +16,7 @@
 #include "tests/cuda_sim/device_node.h"
 #include "tests/cuda_sim/kernel_names.h"
 #include "tests/cuda_sim/sim_test.h"
-#include "tests/cuda_sim/typed_case.h"
+#include "tests/support/typed_case.h"
 
 namespace ingot::test {
 

@@ -5,7 +5,7 @@
 #include "core/base/error.h"
 #include "core/runtime/program.h"
 #include "core/runtime/session.h"
-#include "tests/cuda_sim/typed_case.h"
+#include "tests/support/typed_case.h"
 
 namespace ingot::test {
 namespace {

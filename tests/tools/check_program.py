@@ -282,7 +282,7 @@ class Arguments(Program):
         self.good(*self.train("--out", out, "--dtype", "bf16"))
         self.bad(*self.train("--out", out, "--resume"), says=["dtype", "bf16", "f32"])
         for dtype in ("f32", "bf16", "f16"):
-            self.good("evaluate", out + "/last.safetensors", "--data", self.data(), "--dtype", dtype)
+            self.good("eval", out + "/last.safetensors", "--data", self.data(), "--dtype", dtype)
 
     def test_resume_with_other_options(self):
         out = self.path("run")

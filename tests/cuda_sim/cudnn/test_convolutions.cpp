@@ -8,8 +8,8 @@
 #include "cuda/libs/cudnn.h"
 #include "tests/cuda_sim/cudnn/cudnn_test.h"
 #include "tests/cuda_sim/device_node.h"
-#include "tests/cuda_sim/typed_case.h"
 #include "tests/support/cuda_sim/random.h"
+#include "tests/support/typed_case.h"
 
 namespace ingot {
 namespace {

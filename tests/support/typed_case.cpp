@@ -1,4 +1,4 @@
-#include "tests/cuda_sim/typed_case.h"
+#include "tests/support/typed_case.h"
 
 #include <algorithm>
 
