@@ -96,10 +96,12 @@ def features_of(groups):
 
 
 def files_to_cover(root):
-    """What must be listed: kernels, families of lowerings, library wrappers, and the rooms that they stand on."""
+    """What must be listed: kernels, families of lowerings, library wrappers and lowerings to cuDNN, and the rooms that they
+    stand on."""
     families = re.findall(r"^INGOT_CUDA_FAMILY\((\w+)\)", (root / "cuda/ops/families.def").read_text(), re.MULTILINE)
     files = {f"cuda/ops/{name}.cpp" for name in families}
-    for pattern in ("cuda/kernels/*.cu", "cuda/libs/*.h", "cuda/libs/*/*.h", "cuda/base/*.h", "cuda/jit/*.h", "cuda/backend/*.h"):
+    for pattern in ("cuda/kernels/*.cu", "cuda/libs/*.h", "cuda/libs/*/*.h", "cuda/base/*.h", "cuda/jit/*.h", "cuda/backend/*.h",
+                    "cuda/ops/*cudnn*.cpp", "cuda/ops/*cudnn*.h"):
         files |= {str(p.relative_to(root)) for p in root.glob(pattern)}
     return files
 

@@ -294,8 +294,8 @@ TEST_F(CudnnCompiled, DeclinesWithItsReason) {
 
 // One image or result of another layout is enough.
 TEST_F(CudnnCompiled, EveryImageLiesChannelsLast) {
-  for (Graph g : {batch_norm_graph({.has_residual = true, .activation = "relu"}), batch_norm_grad_graph(),
-                  avg_pool_graph()}) {
+  for (const Graph& g : {batch_norm_graph({.has_residual = true, .activation = "relu"}),
+                         batch_norm_grad_graph(), avg_pool_graph()}) {
     ASSERT_NE(step_of(g), nullptr);
     std::vector<ValueId> values = g.nodes()[0].inputs;
     values.insert(values.end(), g.nodes()[0].outputs.begin(), g.nodes()[0].outputs.end());
