@@ -18,6 +18,7 @@
 #include "core/op/registry.h"
 #include "core/runtime/backend.h"
 #include "cpu/simd/level.h"
+#include "tests/cpu/in_f32.h"
 
 namespace ingot::test {
 
@@ -64,13 +65,6 @@ class StepChecker {
   }
 
  private:
-  static Tensor in_f32(const Tensor& t) {
-    if (t.dtype() != DType::BF16 && t.dtype() != DType::F16) return t;
-    Tensor wide = Tensor::zeros({DType::F32, t.shape()});
-    for (std::int64_t i = 0; i < t.numel(); ++i) wide.set(i, t.get(i));
-    return wide;
-  }
-
   void run_one(cpu::CpuLevel level, int threads, bool last) {
     const cpu::CpuLevelScope scope(level);
     const std::string what =
