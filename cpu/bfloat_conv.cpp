@@ -26,8 +26,12 @@ struct Shapes {
   std::int64_t rows = 0, columns = 0;      // of packed x
   std::int64_t x_blocks = 0, dy_blocks = 0;
 
-  std::int64_t x_block() const { return pairs * rows * columns * 2 * kLanes; }
-  std::int64_t dy_block() const { return pairs * oh * ow * 2 * kOutputs; }
+  std::int64_t x_block() const { return odd_lines(pairs * rows * columns * 2 * kLanes); }
+  std::int64_t dy_block() const { return odd_lines(pairs * oh * ow * 2 * kOutputs); }
+
+  // An odd number of cache lines: packing writes all blocks side by side, and at a multiple of 4096 bytes
+  // they would fight for the same ways of the cache.
+  static std::int64_t odd_lines(std::int64_t elements) { return ((elements + 31) / 32 | 1) * 32; }
 };
 
 bool image(const TensorType& t) {
