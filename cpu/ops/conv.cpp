@@ -93,23 +93,6 @@ dnnl::primitive_attr plain_attr() {
   return *epilogue_attr("");
 }
 
-// The layout of the weights that the forward convolution over such images is fastest with; row-major when it
-// cannot be said as a Layout.
-Layout weight_layout(const Geometry& g, const TensorType& x, const TensorType& w, const TensorType& y) {
-  const auto d = descs(x, w, y, g.groups);
-  if (!d) return {};
-  const auto pd =
-      forward_pd(g, *d, d->w_any, nullptr, trailing_padding(g, x.shape, w.shape, y.shape), plain_attr());
-  if (!pd) return {};
-  const auto layout = to_layout(pd.weights_desc(), g.groups);
-  if (!layout || !to_desc({w.dtype, w.shape, *layout}, g.groups)) return {};
-  return *layout;
-}
-
-Layout image_layout(const TensorType& x) {
-  return lies_channels_last(x) ? x.layout : Layout::channels_last(4);
-}
-
 constexpr std::array<std::int64_t, 2> kOnes{1, 1};
 
 // See cpu/touched_pixels.h. `image` is the side of the convolution that has more pixels than it touches.
@@ -122,6 +105,25 @@ bool strided_pointwise(const A& a, const Shape& w, const TensorType& image) {
 Geometry dense(Geometry g) {
   g.stride = {1, 1};
   return g;
+}
+
+// The layout of the weights that the forward convolution over such images is fastest with; row-major when it
+// cannot be said as a Layout.
+Layout weight_layout(const Geometry& g, const TensorType& x, const TensorType& w, const TensorType& y) {
+  if (refused(g, w) && g.padding == memory::dims{0, 0})  // over the touched pixels
+    return weight_layout(dense(g), touched_type(x, {g.stride[0], g.stride[1]}), w, y);
+  const auto d = descs(x, w, y, g.groups);
+  if (!d) return {};
+  const auto pd =
+      forward_pd(g, *d, d->w_any, nullptr, trailing_padding(g, x.shape, w.shape, y.shape), plain_attr());
+  if (!pd) return {};
+  const auto layout = to_layout(pd.weights_desc(), g.groups);
+  if (!layout || !to_desc({w.dtype, w.shape, *layout}, g.groups)) return {};
+  return *layout;
+}
+
+Layout image_layout(const TensorType& x) {
+  return lies_channels_last(x) ? x.layout : Layout::channels_last(4);
 }
 
 // conv2d: x, w, [bias], [residual] -> y
