@@ -136,6 +136,13 @@ TEST(CpuConv, StridedPointwiseInBf16) {
   }
 }
 
+TEST(CpuConv, OneChannelInBf16IsLeftToThePlanarKernel) {
+  const ConvCase c{3, 1, 28, 28, 6, 5, 5, {1, 1}, {2, 2}};
+  const auto r = check_lowering("conv2d", c.attrs<Conv2dAttrs>(),
+                                draw({{DType::BF16, c.x()}, {DType::BF16, c.weight()}}, 12), kRounded);
+  EXPECT_TRUE(r.kernel.starts_with("f32:planar:")) << r.kernel;
+}
+
 TEST(CpuConv, WeightGradientOverPairsOfImages) {
   if (cpu::bfloat_conv_kernels() == nullptr) GTEST_SKIP() << "this processor does not multiply pairs of bf16";
   const std::vector<ConvCase> cases = {
