@@ -6,7 +6,9 @@
 // images are one plane per (image, channel), and threads take channels.
 //
 // Statistics: sums of x - s and (x - s)^2 in one pass, with s the channel's first value; then one pass
-// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice.
+// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice; where
+// it has two of them to add, or hands the masked gradient on, that is made in the first pass, a stretch at a
+// time, and read again.
 #include "core/ops/norm.h"
 
 #include <algorithm>
@@ -25,6 +27,8 @@ namespace {
 
 constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
 constexpr int kTables = 4;
+constexpr std::int64_t kStretch =
+    2048;  // floats that are added up before their sums: they stay in the first cache
 
 // How the channels of x[N, C, ...] lie in memory.
 struct Geometry {
@@ -112,7 +116,7 @@ void for_pieces(const Geometry& g, const Buffers& b, int parts, std::int64_t row
   });
 }
 
-// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch) adds a piece's.
+// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch, part) adds a piece's.
 template <class Add>
 void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, const Add& add) {
   const auto clear = [&](int part) {
@@ -124,7 +128,7 @@ void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t r
       g, b, parts, rows, 1,
       [&](std::int64_t at, std::int64_t n, float* const* tables, int part) {
         add(at, n, tables[0], b.thread_sum + part * g.period, b.thread_sq + part * g.period,
-            b.thread_scratch + 2 * part * g.period);
+            b.thread_scratch + 2 * part * g.period, part);
       },
       [&](std::int64_t c, int part) {
         b.sum[c] = std::accumulate(b.thread_sum + part * g.period, b.thread_sum + (part + 1) * g.period, 0.0);
@@ -203,7 +207,7 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
           b.values[0][c] = rows > 0 ? x[g.inner ? c : c * g.pixels] : 0.0f;
         channel_sums(g, b, parts, rows,
                      [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
-                         float* scratch) { k.stats(x + first, n, g.period, shift, sum, sq, scratch); });
+                         float* scratch, int) { k.stats(x + first, n, g.period, shift, sum, sq, scratch); });
         const double move = rows > 0 ? momentum : 0.0;
         for (std::int64_t c = 0; c < g.channels; ++c) {
           double mean = 0.0, m2 = 0.0;
@@ -241,30 +245,54 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   if (!geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
     return nullptr;
   const bool relu = at.activation == "relu", has_valid = at.has_valid, has_residual = at.has_residual;
+  const int dy2_at = at.has_dy2 ? p.num_inputs() - 1 : -1;
   if (!relu && !at.activation.empty()) return nullptr;
+  if (at.has_dy2 && !same_place(p.in(1), p.in(dy2_at))) return nullptr;
   const int y_at = relu ? 5 + at.has_valid : -1;
   if (relu && !same_place(p.in(1), p.in(y_at))) return nullptr;
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
   const RowKernels& k = row_kernels(cpu_level());
   const int parts = useful_threads(p.target.threads, p.in(1).numel());
-  std::vector<std::array<int, 2>> in_place{{0, 0}, {1, 0}};
-  if (has_residual) in_place.push_back({0, 3});
+  const std::int64_t stretch = kStretch / g.period > 0 ? kStretch / g.period * g.period : g.period;
+  const std::int64_t added = at.has_dy2 && !has_residual ? stretch * parts : 0;
+  Workspace sizes(nullptr);
+  Buffers::carve(sizes, g, parts);
+  sizes.take<float>(added);
   return make_step(
       kernel_name(g),
       [=, &k](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
+        float* const stretches = w.take<float>(added);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
         const float *dy = f(0), *x = f(1), *y = relu ? f(y_at) : nullptr;
+        const float* dy2 = dy2_at < 0 ? nullptr : f(dy2_at);
+        float* dr = has_residual ? o(3) : nullptr;
+        // Calls use(at, length, gradient, mask) for stretches of a piece, with the gradient added up in
+        // memory of the stretch or of the residual's gradient.
+        const auto summed = [&](std::int64_t first, std::int64_t n, int part, const auto& use) {
+          for (std::int64_t i = first; i < first + n; i += stretch) {
+            const std::int64_t m = std::min(stretch, first + n - i);
+            float* const u = dr != nullptr ? dr + i : stretches + part * stretch;
+            k.masked_sum(dy + i, dy2 == nullptr ? nullptr : dy2 + i, y == nullptr ? nullptr : y + i, u, m);
+            use(i, m, u);
+          }
+        };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         const double count = std::max(static_cast<double>(rows * g.pixels), 1.0);
         std::copy_n(f(3), g.channels, b.values[0]);
+        const bool sums = dr != nullptr || dy2 != nullptr;
         channel_sums(g, b, parts, rows,
                      [&](std::int64_t first, std::int64_t n, const float* mean, double* sum, double* dot,
-                         float* scratch) {
-                       k.grad_stats(dy + first, y == nullptr ? nullptr : y + first, x + first, n, g.period,
-                                    mean, sum, dot, scratch);
+                         float* scratch, int part) {
+                       if (sums)
+                         summed(first, n, part, [&](std::int64_t i, std::int64_t m, const float* u) {
+                           k.grad_stats(u, nullptr, x + i, m, g.period, mean, sum, dot, scratch);
+                         });
+                       else
+                         k.grad_stats(dy + first, y == nullptr ? nullptr : y + first, x + first, n, g.period,
+                                      mean, sum, dot, scratch);
                      });
         for (std::int64_t c = 0; c < g.channels; ++c) {
           const double rstd = static_cast<double>(f(4)[c]), scale = static_cast<double>(f(2)[c]) * rstd;
@@ -275,26 +303,37 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
           o(1)[c] = static_cast<float>(dgamma);
           o(2)[c] = static_cast<float>(dbeta);
         }
-        float* dr = has_residual ? o(3) : nullptr;
         for_pieces(
             g, b, parts, rows, 4,
-            [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.grad_apply(dy + first, y == nullptr ? nullptr : y + first, x + first, o(0) + first,
-                           dr == nullptr ? nullptr : dr + first, n, g.period, t[0], t[1], t[2], t[3]);
+            [&](std::int64_t first, std::int64_t n, float* const* t, int part) {
+              const auto apply = [&](const float* u, const float* mask, std::int64_t i, std::int64_t m) {
+                k.grad_apply(u, mask, x + i, o(0) + i, nullptr, m, g.period, t[0], t[1], t[2], t[3]);
+              };
+              if (dr != nullptr)
+                apply(dr + first, nullptr, first, n);
+              else if (dy2 != nullptr)
+                summed(first, n, part,
+                       [&](std::int64_t i, std::int64_t m, const float* u) { apply(u, nullptr, i, m); });
+              else
+                apply(dy + first, y == nullptr ? nullptr : y + first, first, n);
             },
             no_after);
         zero_rows(g, o(0), rows);
         if (dr != nullptr) zero_rows(g, dr, rows);
       },
-      workspace_bytes(g, parts), in_place);
+      sizes.used(), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }
 
-std::unique_ptr<Step> lower_infer(const Problem& p) {
+// x and an optional residual to y, with scale(c) and shift(c, scale) worked out from operands 1 to 4.
+template <class Scale>
+std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, const Scale& scale_of) {
   Geometry g;
   if (!geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
+  if (residual_at >= 0 && !same_place(p.in(0), p.in(residual_at))) return nullptr;
   const RowKernels& k = row_kernels(cpu_level());
   const int parts = useful_threads(p.target.threads, p.in(0).numel());
-  const double eps = p.attrs<BatchNormInferAttrs>().eps;
+  std::vector<std::array<int, 2>> in_place{{0, 0}};
+  if (residual_at >= 0) in_place.push_back({residual_at, 0});
   return make_step(
       kernel_name(g),
       [=, &k](void* const* in, void* const* out, void* workspace) {
@@ -302,7 +341,7 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
         const Buffers b = Buffers::carve(w, g, parts);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         for (std::int64_t c = 0; c < g.channels; ++c) {
-          const double scale = static_cast<double>(f(1)[c]) / std::sqrt(static_cast<double>(f(4)[c]) + eps);
+          const double scale = scale_of(static_cast<double>(f(1)[c]), static_cast<double>(f(4)[c]));
           b.values[0][c] = static_cast<float>(scale);
           b.values[1][c] =
               static_cast<float>(static_cast<double>(f(2)[c]) - static_cast<double>(f(3)[c]) * scale);
@@ -310,12 +349,23 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
         for_pieces(
             g, b, parts, g.rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.scale_shift(f(0) + first, nullptr, static_cast<float*>(out[0]) + first, n, g.period, t[0],
-                            t[1], false);
+              k.scale_shift(f(0) + first, residual_at < 0 ? nullptr : f(residual_at) + first,
+                            static_cast<float*>(out[0]) + first, n, g.period, t[0], t[1], relu);
             },
             no_after);
       },
-      workspace_bytes(g, parts), {{0, 0}});
+      workspace_bytes(g, parts), std::move(in_place));
+}
+
+std::unique_ptr<Step> lower_infer(const Problem& p) {
+  return lower_given(p, -1, false, [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
+    return gamma / std::sqrt(var + eps);
+  });
+}
+std::unique_ptr<Step> lower_apply(const Problem& p) {
+  const auto& at = p.attrs<BatchNormApplyAttrs>();
+  return lower_given(p, at.has_residual ? 5 : -1, at.activation == "relu",
+                     [](double gamma, double rstd) { return gamma * rstd; });
 }
 
 }  // namespace
@@ -323,6 +373,7 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
 void add_norm(LoweringTable& table) {
   table.add("batch_norm", {.lower = lower_forward, .layouts = forward_layouts});
   table.add("batch_norm_grad", {.lower = lower_grad, .layouts = grad_layouts});
+  table.add("batch_norm_apply", {.lower = lower_apply, .layouts = forward_layouts});
   table.add("batch_norm_infer", {.lower = lower_infer, .layouts = forward_layouts});
 }
 

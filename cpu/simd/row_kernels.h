@@ -43,6 +43,8 @@ struct RowKernels {
   // y = x a[j] + b[j] (+ residual) (then relu). residual may be null; y may be x or residual.
   void (*scale_shift)(const float* x, const float* residual, float* y, std::int64_t n, std::int64_t period,
                       const float* a, const float* b, bool relu);
+  // u = dy + dy2, or 0 where y <= 0; dy2 or y may be null. u may be dy or dy2.
+  void (*masked_sum)(const float* dy, const float* dy2, const float* y, float* u, std::int64_t n);
   // With g = dy, or 0 where y <= 0 when y is not null: sum[j] += g, dot[j] += g (x - mean[j]).
   void (*grad_stats)(const float* dy, const float* y, const float* x, std::int64_t n, std::int64_t period,
                      const float* mean, double* sum, double* dot, float* scratch);
