@@ -38,6 +38,7 @@ def train(args):
     if not args.ingot.exists():
         raise Failure(f"{args.ingot} is not there; build it: cmake --preset release && cmake --build --preset release")
     env = compare.clean_environment(args.threads)
+    env["OMP_WAIT_POLICY"] = "passive"  # no timing here: leave the cores to others while there is nothing to do
     now = datetime.datetime.now(datetime.timezone.utc)
     result = {"kind": "convergence", "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
               "commit": compare.git("rev-parse", "--short=10", "HEAD"),
