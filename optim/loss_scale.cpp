@@ -34,7 +34,6 @@ LossScaleStep LossScale::begin(Value loss) const {
   const Value scale = scalar_state(g, "optim/loss_scale", options_.init_scale);
   scalar_state(g, "optim/skipped_steps", 0.0);  // f32 is exact up to 2^24 of them
   if (dynamic_) scalar_state(g, "optim/growth_tracker", 0.0);
-  output("loss_scale", scale);
   return {loss * scale, 1.0 / scale, {}};
 }
 
@@ -52,13 +51,19 @@ void LossScale::look_at(LossScaleStep& step, Value norm) const {
     if (s.role == StateRole::Buffer && next != s.value)
       g.set_update(s.value, where(step.finite, {g, next}, {g, s.value}).id());
   }
-  if (!dynamic_) return;
-  const Value scale = state_called(g, "optim/loss_scale"), tracker = state_called(g, "optim/growth_tracker");
+  const Value scale = state_called(g, "optim/loss_scale");
+  if (!dynamic_) {
+    output("loss_scale", scale);
+    return;
+  }
+  const Value tracker = state_called(g, "optim/growth_tracker");
   const Value good = where(step.finite, tracker + 1.0, 0.0);
   const Value grows = ge(good, static_cast<double>(options_.growth_interval));
   const Value larger = scale * options_.growth_factor;
   const Value after_good = where(logical_and(grows, is_finite(larger)), larger, scale);
-  g.add_update(scale.id(), where(step.finite, after_good, scale * options_.backoff_factor).id());
+  const Value next = where(step.finite, after_good, scale * options_.backoff_factor);
+  g.add_update(scale.id(), next.id());
+  output("loss_scale", next);
   g.add_update(tracker.id(), where(grows, 0.0, good).id());
 }
 

@@ -11,7 +11,7 @@
 //   opt->minimize(loss, dynamic_loss_scale());
 //
 // States: "optim/loss_scale", "optim/skipped_steps", and "optim/growth_tracker" of a dynamic scale. Outputs
-// added: "loss_scale" (the step's own) and "skipped_steps" (so far, the step included).
+// added: "loss_scale" (what the step leaves, as GradScaler.get_scale() after update()) and "skipped_steps".
 //
 // Source: Micikevicius et al. 2018, "Mixed Precision Training" (arXiv 1710.03740), section 3.2.
 #pragma once
