@@ -300,8 +300,11 @@ class Arguments(Program):
         self.good(*self.train("--out", out, "--dtype", "f16"))
         header, row = (line.split(",") for line in open(out + "/log.csv").read().splitlines())
         self.assertIn(float(row[header.index("loss_scale")]), (65536, 32768, 16384))
-        self.bad(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "8", "--resume"), says=["loss_scale", "dynamic", "8"])
+        self.bad(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "8", "--resume"), says="growth_tracker")
         self.good(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "dynamic", "--resume"))
+        out = self.path("fixed")
+        self.good(*self.train("--out", out, "--dtype", "bf16", "--loss-scale", "512"))
+        self.bad(*self.train("--out", out, "--dtype", "bf16", "--loss-scale", "8", "--resume"), says=["loss_scale", "512", "8"])
 
     def test_resume_with_other_options(self):
         out = self.path("run")
