@@ -271,10 +271,11 @@ class Arguments(Program):
 
     def test_dtypes(self):
         plan = {d: json.loads(self.good("plan", "resnet20", "--mode", m, "--batch-size", "8", "--dtype", d, "--json"))
-                for d, m in (("f32", "train"), ("bf16", "train"), ("f16", "infer"))}
+                for d, m in (("f32", "train"), ("bf16", "train"), ("f16", "train"))}
+        self.assertLess(plan["f16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
         self.assertLess(plan["bf16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
         self.assertEqual(plan["bf16"]["parameter_bytes"], plan["f32"]["parameter_bytes"])  # the f32 master weights
-        self.bad("plan", "lenet5", "--mode", "train", "--dtype", "f16", says=["f16", "loss scaling", "bf16"])
+        self.good("plan", "resnet20", "--mode", "infer", "--batch-size", "8", "--dtype", "f16")
         self.bad("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv9", says="conv9")
         self.bad("plan", "lenet5", "--keep-f32", "conv1", says=["--keep-f32", "--dtype"])
         self.good("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv1")
@@ -283,6 +284,27 @@ class Arguments(Program):
         self.bad(*self.train("--out", out, "--resume"), says=["dtype", "bf16", "f32"])
         for dtype in ("f32", "bf16", "f16"):
             self.good("eval", out + "/last.safetensors", "--data", self.data(), "--dtype", dtype)
+
+    def test_loss_scale(self):
+        graph = lambda *a: self.good("graph", "lenet5", "--mode", "train", *a)
+        self.assertIn("optim/growth_tracker", graph("--dtype", "f16"))
+        self.assertNotIn("optim/growth_tracker", graph("--dtype", "f16", "--loss-scale", "512"))
+        self.assertIn("optim/loss_scale", graph("--dtype", "bf16", "--loss-scale", "512"))
+        for a in (("--dtype", "bf16"), (), ("--dtype", "f16", "--loss-scale", "none")):
+            self.assertNotIn("optim/loss_scale", graph(*a))
+        for bad in ("0", "-1", "much", "nan", "1e60"):
+            self.bad("graph", "lenet5", f"--loss-scale={bad}", says=["--loss-scale", "loss scale"])
+        self.bad("plan", "lenet5", "--mode", "infer", "--loss-scale", "2", says=["--loss-scale", "infer"])
+        self.bad(*self.train("--dtype", "f16", "--check-numerics"), says=["check_numerics", "--loss-scale 1024"])
+        out = self.path("scaled")
+        self.good(*self.train("--out", out, "--dtype", "f16"))
+        header, row = (line.split(",") for line in open(out + "/log.csv").read().splitlines())
+        self.assertIn(float(row[header.index("loss_scale")]), (65536, 32768, 16384))
+        self.bad(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "8", "--resume"), says="growth_tracker")
+        self.good(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "dynamic", "--resume"))
+        out = self.path("fixed")
+        self.good(*self.train("--out", out, "--dtype", "bf16", "--loss-scale", "512"))
+        self.bad(*self.train("--out", out, "--dtype", "bf16", "--loss-scale", "8", "--resume"), says=["loss_scale", "512", "8"])
 
     def test_resume_with_other_options(self):
         out = self.path("run")
