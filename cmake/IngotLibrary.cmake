@@ -10,20 +10,6 @@ endforeach()
 # core names the CUDA backend by one function; without CUDA it registers nothing.
 list(APPEND INGOT_SOURCES ${INGOT_CUDA_SOURCES})
 
-# Descriptions of machines for the cost model, best known first.
-set(machine_files)
-foreach(machine IN ITEMS h200 h100 a100 rtx4090 cpu)
-  list(APPEND machine_files ${PROJECT_SOURCE_DIR}/benchmarks/machines/${machine}.json)
-endforeach()
-list(JOIN machine_files "," machine_list)
-set(machines_source ${PROJECT_BINARY_DIR}/generated/machines.cpp)
-add_custom_command(OUTPUT ${machines_source}
-  COMMAND ${CMAKE_COMMAND} -DOUTPUT=${machines_source} "-DFILES=${machine_list}"
-    -P ${PROJECT_SOURCE_DIR}/cmake/IngotMachines.cmake
-  DEPENDS ${machine_files} ${PROJECT_SOURCE_DIR}/cmake/IngotMachines.cmake
-  COMMENT "Embedding the descriptions of machines" VERBATIM)
-list(APPEND INGOT_SOURCES ${machines_source})
-
 include(IngotHeaders)
 set(INGOT_STAGED_INCLUDE ${PROJECT_BINARY_DIR}/include)
 ingot_public_headers(INGOT_PUBLIC_HEADERS)
@@ -66,7 +52,7 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
-set_property(SOURCE ${once_sources} ${machines_source} core/plan/cost_model.cpp core/runtime/prediction.cpp train/trainer.cpp train/callbacks.cpp core/ops/scan.cpp core/ops/sort.cpp APPEND PROPERTY
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/runtime/prediction.cpp train/trainer.cpp train/callbacks.cpp core/ops/scan.cpp core/ops/sort.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)

@@ -1,4 +1,4 @@
-# The descriptions of machines in benchmarks/machines/, as text in the library: `ingot plan` then needs no source tree.
+# The descriptions of machines in benchmarks/machines/, as text in the program: `ingot plan` then needs no source tree.
 #
 # As a script (a build step runs it): cmake -DOUTPUT=... -DFILES=a.json,b.json -P IngotMachines.cmake
 
@@ -11,9 +11,9 @@ function(ingot_embed_machines output files)
     string(APPEND rows "      {\"${name}\", R\"embedded(${text})embedded\"},\n")
   endforeach()
   file(WRITE ${output} "// Made by cmake/IngotMachines.cmake.
-#include \"io/machine_file.h\"
+#include \"tools/machine_file.h\"
 
-namespace ingot {
+namespace ingot::tools {
 
 const std::vector<std::pair<std::string, std::string>>& described_machines() {
   static const std::vector<std::pair<std::string, std::string>> all{
@@ -21,7 +21,7 @@ ${rows}  };
   return all;
 }
 
-}  // namespace ingot
+}  // namespace ingot::tools
 ")
 endfunction()
 

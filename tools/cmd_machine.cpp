@@ -1,9 +1,9 @@
 #include <cstdio>
 #include <memory>
 
-#include "io/machine_file.h"
 #include "tools/commands.h"
 #include "tools/cost_view.h"
+#include "tools/machine_file.h"
 
 namespace ingot::tools {
 

@@ -131,7 +131,7 @@ nlohmann::ordered_json to_json(const Program& p, const PlanArguments& a, std::in
   for (const NodeId n : p.schedule()) j["nodes"].push_back(to_json(p, n, a.explain));
   std::string why;
   if (const auto cost = cost_of(a, p, batch, why))
-    j["prediction"] = to_json(*cost);
+    j["prediction"] = nlohmann::ordered_json::parse(cost_json(*cost));
   else
     j["no_prediction"] = why;
   return j;

@@ -2,9 +2,10 @@
 
 #include <array>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
-#include "io/machine_file.h"
 #include "tools/commands.h"
+#include "tools/machine_file.h"
 
 namespace ingot::tools {
 
@@ -34,6 +35,16 @@ std::string bounds(const Prediction& p) {
   for (const Bound b : {Bound::Memory, Bound::Compute, Bound::Latency})
     parts.push_back(cat(name(b), " ", percent(share(seconds[static_cast<std::size_t>(b)], p.total.seconds))));
   return join(parts);
+}
+
+nlohmann::ordered_json to_json(const StepCost& c) {
+  return {{"seconds", c.seconds},
+          {"roofline_seconds", c.roofline_seconds},
+          {"roofline_share", share(c.roofline_seconds, c.seconds)},
+          {"flops", c.flops},
+          {"bytes", c.bytes},
+          {"launches", c.launches},
+          {"bound", name(c.bound)}};
 }
 
 }  // namespace
@@ -88,17 +99,7 @@ std::string cost_table(const CostView& v, int steps) {
   return out;
 }
 
-nlohmann::ordered_json to_json(const StepCost& c) {
-  return {{"seconds", c.seconds},
-          {"roofline_seconds", c.roofline_seconds},
-          {"roofline_share", share(c.roofline_seconds, c.seconds)},
-          {"flops", c.flops},
-          {"bytes", c.bytes},
-          {"launches", c.launches},
-          {"bound", name(c.bound)}};
-}
-
-nlohmann::ordered_json to_json(const CostView& v) {
+std::string cost_json(const CostView& v) {
   const StepCost& t = v.prediction.total;
   nlohmann::ordered_json j = {{"machine", v.machine.name}, {"source", v.machine.source}};
   j.update(to_json(t));
@@ -110,7 +111,7 @@ nlohmann::ordered_json to_json(const CostView& v) {
     step.update(to_json(s.cost));
     j["steps"].push_back(std::move(step));
   }
-  return j;
+  return j.dump();
 }
 
 }  // namespace ingot::tools

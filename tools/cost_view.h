@@ -1,8 +1,6 @@
 // What the cost model says of a program (core/runtime/prediction.h), as text and as JSON.
 #pragma once
 
-#include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 
 #include "core/runtime/prediction.h"
@@ -21,8 +19,7 @@ struct CostView {
 // Totals and the costliest steps.
 std::string cost_table(const CostView& v, int steps);
 // Everything; the steps' figures add up to the totals exactly, in their order.
-nlohmann::ordered_json to_json(const CostView& v);
-nlohmann::ordered_json to_json(const StepCost& c);
+std::string cost_json(const CostView& v);
 // "1,234.5": at most three decimals, fewer where there are many digits.
 std::string human_number(double v);
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <iterator>
 
 #include "core/base/error.h"
 #include "core/op/registry.h"
@@ -29,65 +29,65 @@ constexpr std::array<std::string_view, kWorks> kWorkNames = {"product",
                                                              "other"};
 
 // By op; scalar functions are elementwise, and ops that are not here are Work::Other.
-const std::map<std::string, Work, std::less<>>& works() {
-  static const std::map<std::string, Work, std::less<>> all = {
-      {"matmul", Work::Product},
-      {"conv2d", Work::Convolution},
-      {"conv2d_grad_input", Work::ConvolutionGradInput},
-      {"conv2d_grad_input_unpooled", Work::ConvolutionGradInput},
-      {"conv2d_grad_weight", Work::ConvolutionGradWeight},
-      {"conv2d_grad_weight_unpooled", Work::ConvolutionGradWeight},
-      {"batch_norm", Work::Normalisation},
-      {"batch_norm_infer", Work::Normalisation},
-      {"layer_norm", Work::Normalisation},
-      {"batch_norm_grad", Work::NormalisationGrad},
-      {"layer_norm_grad", Work::NormalisationGrad},
-      {"max_pool2d", Work::Pooling},
-      {"avg_pool2d", Work::Pooling},
-      {"adaptive_avg_pool2d", Work::Pooling},
-      {"max_pool2d_grad", Work::PoolingGrad},
-      {"avg_pool2d_grad", Work::PoolingGrad},
-      {"adaptive_avg_pool2d_grad", Work::PoolingGrad},
-      {"reduce_sum", Work::Reduction},
-      {"reduce_mean", Work::Reduction},
-      {"reduce_max", Work::Reduction},
-      {"reduce_min", Work::Reduction},
-      {"reduce_var", Work::Reduction},
-      {"argmax", Work::Reduction},
-      {"softmax", Work::Reduction},
-      {"log_softmax", Work::Reduction},
-      {"softmax_grad", Work::Reduction},
-      {"log_softmax_grad", Work::Reduction},
-      {"softmax_cross_entropy", Work::Reduction},
-      {"softmax_cross_entropy_grad", Work::Reduction},
-      {"cumsum", Work::Reduction},
-      {"global_norm", Work::Reduction},
-      {"fused", Work::Elementwise},
-      {"cast", Work::Elementwise},
-      {"full", Work::Elementwise},
-      {"iota", Work::Elementwise},
-      {"dropout", Work::Elementwise},
-      {"dropout_grad", Work::Elementwise},
-      {"uniform", Work::Elementwise},
-      {"normal", Work::Elementwise},
-      {"reshape", Work::Movement},
-      {"transpose", Work::Movement},
-      {"slice", Work::Movement},
-      {"slice_grad", Work::Movement},
-      {"concat", Work::Movement},
-      {"pad", Work::Movement},
-      {"broadcast_to", Work::Movement},
-      {"reorder", Work::Movement},
-      {"constant", Work::Movement},
-      {"gather", Work::Movement},
-      {"take_along_axis", Work::Movement},
-      {"embedding", Work::Movement},
-      {"one_hot", Work::Movement},
-      {"sgd", Work::Update},
-      {"adam", Work::Update},
-      {"rmsprop", Work::Update}};
-  return all;
-}
+struct Placed {
+  std::string_view op;
+  Work work;
+};
+constexpr Placed kPlaced[] = {{"matmul", Work::Product},
+                              {"conv2d", Work::Convolution},
+                              {"conv2d_grad_input", Work::ConvolutionGradInput},
+                              {"conv2d_grad_input_unpooled", Work::ConvolutionGradInput},
+                              {"conv2d_grad_weight", Work::ConvolutionGradWeight},
+                              {"conv2d_grad_weight_unpooled", Work::ConvolutionGradWeight},
+                              {"batch_norm", Work::Normalisation},
+                              {"batch_norm_infer", Work::Normalisation},
+                              {"layer_norm", Work::Normalisation},
+                              {"batch_norm_grad", Work::NormalisationGrad},
+                              {"layer_norm_grad", Work::NormalisationGrad},
+                              {"max_pool2d", Work::Pooling},
+                              {"avg_pool2d", Work::Pooling},
+                              {"adaptive_avg_pool2d", Work::Pooling},
+                              {"max_pool2d_grad", Work::PoolingGrad},
+                              {"avg_pool2d_grad", Work::PoolingGrad},
+                              {"adaptive_avg_pool2d_grad", Work::PoolingGrad},
+                              {"reduce_sum", Work::Reduction},
+                              {"reduce_mean", Work::Reduction},
+                              {"reduce_max", Work::Reduction},
+                              {"reduce_min", Work::Reduction},
+                              {"reduce_var", Work::Reduction},
+                              {"argmax", Work::Reduction},
+                              {"softmax", Work::Reduction},
+                              {"log_softmax", Work::Reduction},
+                              {"softmax_grad", Work::Reduction},
+                              {"log_softmax_grad", Work::Reduction},
+                              {"softmax_cross_entropy", Work::Reduction},
+                              {"softmax_cross_entropy_grad", Work::Reduction},
+                              {"cumsum", Work::Reduction},
+                              {"global_norm", Work::Reduction},
+                              {"fused", Work::Elementwise},
+                              {"cast", Work::Elementwise},
+                              {"full", Work::Elementwise},
+                              {"iota", Work::Elementwise},
+                              {"dropout", Work::Elementwise},
+                              {"dropout_grad", Work::Elementwise},
+                              {"uniform", Work::Elementwise},
+                              {"normal", Work::Elementwise},
+                              {"reshape", Work::Movement},
+                              {"transpose", Work::Movement},
+                              {"slice", Work::Movement},
+                              {"slice_grad", Work::Movement},
+                              {"concat", Work::Movement},
+                              {"pad", Work::Movement},
+                              {"broadcast_to", Work::Movement},
+                              {"reorder", Work::Movement},
+                              {"constant", Work::Movement},
+                              {"gather", Work::Movement},
+                              {"take_along_axis", Work::Movement},
+                              {"embedding", Work::Movement},
+                              {"one_hot", Work::Movement},
+                              {"sgd", Work::Update},
+                              {"adam", Work::Update},
+                              {"rmsprop", Work::Update}};
 
 // Each output channel reads one input channel: the weight has an axis of 1 where the image has many channels.
 bool is_depthwise(const Graph& g, const Node& n) {
@@ -161,10 +161,11 @@ std::string_view name(Bound b) {
 }
 
 Work work_of(const Graph& graph, const Node& node) {
-  const auto at = works().find(node.op);
-  if (at == works().end()) return op(node.op).scalar != ScalarOp::None ? Work::Elementwise : Work::Other;
-  const bool conv = on_matrix_units(at->second) && at->second != Work::Product;
-  return conv && is_depthwise(graph, node) ? Work::Depthwise : at->second;
+  const auto* at =
+      std::find_if(std::begin(kPlaced), std::end(kPlaced), [&](const Placed& p) { return p.op == node.op; });
+  if (at == std::end(kPlaced)) return op(node.op).scalar != ScalarOp::None ? Work::Elementwise : Work::Other;
+  const bool conv = on_matrix_units(at->work) && at->work != Work::Product;
+  return conv && is_depthwise(graph, node) ? Work::Depthwise : at->work;
 }
 
 Machine with_threads(Machine m, int threads) {

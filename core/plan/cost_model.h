@@ -8,7 +8,7 @@
 // less time. Nodes are added up as if each ran alone, one after the other: docs/performance.md says what that
 // leaves out.
 //
-//   const Machine m = read_machine("h200");                  // io/machine_file.h, or filled by hand
+//   const Machine m = read_machine("h200");                  // tools/machine_file.h, or filled by hand
 //   predict(m, graph, node).seconds;
 //   predict(m, graph).seconds;                               // all nodes, before anything is lowered
 //   predict(m, *compile(graph)).total.seconds;               // core/runtime/prediction.h: as lowered

@@ -1,6 +1,6 @@
-// Descriptions of machines: those that come with the library, the way through JSON and back, and what is said
+// Descriptions of machines: those that come with the program, the way through JSON and back, and what is said
 // of each key that is wrong.
-#include "io/machine_file.h"
+#include "tools/machine_file.h"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 #include "tests/support/messages.h"
 #include "tests/support/temp_dir.h"
 
-namespace ingot {
+namespace ingot::tools {
 namespace {
 
 using Json = nlohmann::json;
@@ -28,7 +28,7 @@ std::string refusal(const Json& content) {
   return text;
 }
 
-TEST(MachineFile, ThoseThatComeWithTheLibrary) {
+TEST(MachineFile, ThoseThatComeWithTheProgram) {
   std::size_t gpus = 0;
   for (const auto& [name, text] : described_machines()) {
     const Machine m = read_machine(name);
@@ -147,4 +147,4 @@ TEST(MachineFile, OfThisCpu) {
 }
 
 }  // namespace
-}  // namespace ingot
+}  // namespace ingot::tools

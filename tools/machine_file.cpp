@@ -1,4 +1,4 @@
-#include "io/machine_file.h"
+#include "tools/machine_file.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -9,11 +9,11 @@
 #include "core/base/file.h"
 #include "io/target_file.h"
 
-namespace ingot {
+namespace ingot::tools {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr std::string_view kExamples = "`ingot machine h200 --json` prints a description to start from";
 
@@ -248,4 +248,4 @@ Machine machine_of(const Target& target) {
                        kExamples, ") and pass it to --machine"));
 }
 
-}  // namespace ingot
+}  // namespace ingot::tools

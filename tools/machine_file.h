@@ -1,6 +1,6 @@
 // Descriptions of machines for the cost model (core/plan/cost_model.h), as JSON.
 //
-// Those of benchmarks/machines/ come with the library: GPUs by the names of `--target` (io/target_file.h),
+// Those of benchmarks/machines/ come with the program: GPUs by the names of `--target` (io/target_file.h),
 // whose `source` says which figures were measured and which are a data sheet's with an assumed efficiency,
 // and `cpu`, one thread of a CPU that nobody measured. `ingot machine --measure` writes this machine's own
 // into the cache folder.
@@ -26,14 +26,14 @@
 #include "core/plan/cost_model.h"
 #include "core/runtime/target.h"
 
-namespace ingot {
+namespace ingot::tools {
 
 // A name of described_machines(), or the path of a file. Throws UsageError for an unknown name, and
 // FormatError that lists each missing, unknown, ill-typed or impossible key.
 Machine read_machine(const std::string& name_or_path);
 std::string to_json(const Machine& m);
 
-// Names and descriptions that come with the library.
+// Names and descriptions that come with the program.
 const std::vector<std::pair<std::string, std::string>>& described_machines();
 
 // Where the measured description of a CPU is kept: a file of the cache folder named after the processor and
@@ -41,8 +41,8 @@ const std::vector<std::pair<std::string, std::string>>& described_machines();
 std::string measured_machine_path(const Target& cpu);
 
 // What is known of a target: a measured description of this CPU if there is one, for as many threads or,
-// scaled, for another number; the library's description of a GPU by its name. Throws UsageError that says
+// scaled, for another number; the program's description of a GPU by its name. Throws UsageError that says
 // what to do where there is none.
 Machine machine_of(const Target& target);
 
-}  // namespace ingot
+}  // namespace ingot::tools
