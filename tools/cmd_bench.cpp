@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/base/philox.h"
 #include "core/runtime/session.h"
 #include "tools/commands.h"
+#include "tools/step_timing.h"
 
 namespace ingot::tools {
 
@@ -21,24 +21,6 @@ struct BenchArguments : ProgramArguments {
   double seconds = 3.0, warmup_seconds = 1.0;
   int min_steps = 5;
 };
-
-// Random inputs: uniform images, labels below the number of classes, every row real.
-void fill_inputs(const Session& s, std::int64_t classes) {
-  for (const ValueId v : s.program().graph().inputs()) {
-    const ValueInfo& info = s.program().graph().value(v);
-    const Tensor t = s.input(info.name);
-    const Philox rng(1, v.index);
-    if (info.name == "valid_rows") {
-      t.set(0, static_cast<double>(s.input("x").shape()[0]));
-      continue;
-    }
-    for (std::int64_t i = 0; i < t.numel(); ++i) {
-      const std::uint32_t bits = rng.bits(static_cast<std::uint64_t>(i));
-      t.set(i, is_floating(t.dtype()) ? 2.0 * static_cast<double>(uniform01(bits)) - 1.0
-                                      : static_cast<double>(bits % static_cast<std::uint32_t>(classes)));
-    }
-  }
-}
 
 // High-water mark of this process's resident memory, in bytes.
 std::size_t peak_resident_bytes() {
@@ -57,16 +39,9 @@ struct Profile {
 };
 
 Profile profile(Session& s, int runs) {
-  // Medians: a mean of microseconds is made of the few times when something else had the processor.
-  std::vector<std::vector<double>> samples(s.program().graph().nodes().size());
-  for (int i = 0; i < runs; ++i)
-    for (const StepTiming& t : s.run_timed()) samples[t.node.index].push_back(t.ms);
   Profile p;
   p.runs = runs;
-  for (auto& times : samples) {
-    std::sort(times.begin(), times.end());
-    p.ms.push_back(times.empty() ? 0.0 : times[times.size() / 2]);
-  }
+  p.ms = time_steps(s, [runs](int done) { return done < runs; }).median;
   p.order = s.program().schedule();
   std::stable_sort(p.order.begin(), p.order.end(),
                    [&](NodeId a, NodeId b) { return p.ms[a.index] > p.ms[b.index]; });
@@ -129,8 +104,7 @@ int run_bench(const BenchArguments& a) {
   if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
   const ProgramPtr p = a.program(a.batch_size);
   Session s(p, {.seed = 1, .check_numerics = false, .guard = {}, .poison = false});
-  const Shape logits = s.output("logits").shape();
-  fill_inputs(s, logits[-1]);
+  fill_random_inputs(s);
   const auto since = [](Clock::time_point t) {
     return std::chrono::duration<double>(Clock::now() - t).count();
   };

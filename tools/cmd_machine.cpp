@@ -1,9 +1,12 @@
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
+#include "core/base/file.h"
 #include "tools/commands.h"
 #include "tools/cost_view.h"
 #include "tools/machine_file.h"
+#include "tools/measure_machine.h"
 
 namespace ingot::tools {
 
@@ -51,22 +54,54 @@ int print_machine(const Machine& m, bool json) {
   return 0;
 }
 
+struct MachineArguments {
+  std::string which, out;
+  bool json = false, measure = false;
+  double seconds = 15.0;
+  int threads = 0;
+};
+
+int measure(const MachineArguments& a) {
+  const Target cpu = Target::cpu(a.threads);
+  const std::string path = a.out.empty() ? measured_machine_path(cpu) : a.out;
+  if (path.empty())
+    throw UsageError(
+        "there is no cache folder to keep the measurement in; set INGOT_CACHE_DIR or pass --out FILE");
+  const Machine m = measure_cpu(
+      cpu, {a.seconds, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }});
+  if (a.out.empty()) std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  write_file(path, to_json(m) + "\n");
+  std::fprintf(stderr, "written to %s\n", path.c_str());
+  return print_machine(m, a.json);
+}
+
 }  // namespace
 
 Action add_machine(CLI::App& app) {
-  auto which = std::make_shared<std::string>();
-  auto json = std::make_shared<bool>(false);
-  auto threads = std::make_shared<int>(0);
-  app.add_option("machine", *which,
-                 "list, a name of the list, or a JSON file (default: this CPU, as it was measured)");
-  app.add_flag("--json", *json, "Print the description as JSON, to start a file of your own from");
-  app.add_option("--threads", *threads, "Threads of this CPU; 0: every core this process may use")
+  auto a = std::make_shared<MachineArguments>();
+  auto* which =
+      app.add_option("machine", a->which,
+                     "list, a name of the list, or a JSON file (default: this CPU, as it was measured)");
+  app.add_flag(
+         "--measure", a->measure,
+         "Measure this CPU and keep what was found in the cache folder, where plan and bench look for it")
+      ->excludes(which);
+  app.add_option("--seconds", a->seconds, "With --measure: about how long it may take")
+      ->capture_default_str()
+      ->check(positive_number());
+  app.add_option("--out", a->out, "With --measure: write to this file instead");
+  app.add_flag("--json", a->json, "Print the description as JSON, to start a file of your own from");
+  app.add_option("--threads", a->threads, "Threads of this CPU; 0: every core this process may use")
       ->capture_default_str()
       ->check(between(0, 1024));
-  app.footer("Example:\n  ingot machine list\n  ingot machine h200 --json > mine.json");
-  return [=] {
-    if (*which == "list") return list_machines();
-    return print_machine(which->empty() ? machine_of(Target::cpu(*threads)) : read_machine(*which), *json);
+  app.footer(
+      "Example:\n  ingot machine --measure\n  ingot machine list\n  ingot machine h200 --json > mine.json");
+  return [a] {
+    if (a->measure) return measure(*a);
+    if (!a->out.empty()) throw UsageError("--out says where --measure writes; without it use --json > FILE");
+    if (a->which == "list") return list_machines();
+    return print_machine(a->which.empty() ? machine_of(Target::cpu(a->threads)) : read_machine(a->which),
+                         a->json);
   };
 }
 

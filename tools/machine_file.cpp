@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/base/cache_folder.h"
@@ -217,8 +218,13 @@ std::string to_json(const Machine& m) {
 std::string measured_machine_path(const Target& cpu) {
   const std::string folder = cache_folder();
   if (folder.empty()) return "";
-  std::string file;
-  for (const char c : cpu.name) file += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
+  // Processors of one name differ: their family, model and stepping are part of it.
+  std::string id = cpu.name, file;
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line) && !line.empty();)
+    for (const char* key : {"cpu family\t", "model\t", "stepping\t"})
+      if (line.starts_with(key)) id += line.substr(line.find(':') + 1);
+  for (const char c : id) file += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
   return cat(folder, "/machine_", file, ".json");
 }
 

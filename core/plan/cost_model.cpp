@@ -128,21 +128,6 @@ const Efficiency& efficiency(const Machine& m, Work work, std::string_view kerne
   return full;
 }
 
-StepCost timed(const Machine& m, const Cost& cost, double working_set, double peak, double results,
-               const Efficiency& e, int launches) {
-  StepCost c{cost.flops, cost.bytes, launches, 0.0, 0.0, Bound::Latency};
-  const double byte = seconds_a_byte(m, working_set);
-  const double compute = (cost.flops + 2.0 * e.result_cost * results) / (peak * e.compute);
-  const double memory = cost.bytes * byte / e.memory;
-  const double launch = static_cast<double>(launches) * m.launch_seconds;
-  c.seconds = std::max(compute, memory) + launch;
-  c.roofline_seconds = std::max(cost.flops / peak, cost.bytes * byte);
-  c.bound = launch >= std::max(compute, memory) ? Bound::Latency
-            : compute > memory                  ? Bound::Compute
-                                                : Bound::Memory;
-  return c;
-}
-
 }  // namespace
 
 std::string_view name(Work w) {
@@ -217,25 +202,41 @@ void check_machine(const Machine& m) {
   }
 }
 
-StepCost predict(const Machine& m, const Graph& graph, const Node& node, const Lowered& how) {
-  const Cost cost = ingot::cost(graph, node);
-  const Work work = work_of(graph, node);
-  const DType type =
-      node.inputs.empty() ? graph.type(node.outputs.at(0)).dtype : graph.type(node.inputs[0]).dtype;
-  double working_set = 0.0, results = 0.0;
-  for (const ValueId v : node.inputs) working_set += static_cast<double>(graph.type(v).bytes());
-  for (const ValueId v : node.outputs) working_set += static_cast<double>(graph.type(v).bytes());
-  if (!node.outputs.empty()) results = static_cast<double>(graph.type(node.outputs[0]).numel());
+Amounts amounts_of(const Graph& graph, const Node& node) {
+  const Cost c = cost(graph, node);
+  Amounts a{c.flops, c.bytes, 0.0, 0.0, DType::F32};
+  a.dtype = graph.type(node.inputs.empty() ? node.outputs.at(0) : node.inputs[0]).dtype;
+  for (const auto* list : {&node.inputs, &node.outputs})
+    for (const ValueId v : *list) a.working_set += static_cast<double>(graph.type(v).bytes());
+  if (!node.outputs.empty()) a.results = static_cast<double>(graph.type(node.outputs[0]).numel());
+  return a;
+}
+
+StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& how) {
   // Widened operands (cpu/widened_step.h) are computed with in f32.
-  const DType computed = how.kernel.starts_with("f32:") ? DType::F32 : type;
+  const DType computed = how.kernel.starts_with("f32:") ? DType::F32 : a.dtype;
   double peak = of_type(on_matrix_units(work) ? m.matrix : m.vector, computed);
   if (how.allow_tf32 && m.tf32 > 0.0 && computed == DType::F32 && on_matrix_units(work)) peak = m.tf32;
-  return timed(m, cost, working_set, peak, results, efficiency(m, work, how.kernel, type), how.launches);
+  const Efficiency& e = efficiency(m, work, how.kernel, a.dtype);
+  const double byte = seconds_a_byte(m, a.working_set);
+  const double compute = (a.flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
+  const double memory = a.bytes * byte / e.memory;
+  const double launch = static_cast<double>(how.launches) * m.launch_seconds;
+  StepCost c{a.flops, a.bytes, how.launches, 0.0, 0.0, Bound::Latency};
+  c.seconds = std::max(compute, memory) + launch;
+  c.roofline_seconds = std::max(a.flops / peak, a.bytes * byte);
+  c.bound = launch >= std::max(compute, memory) ? Bound::Latency
+            : compute > memory                  ? Bound::Compute
+                                                : Bound::Memory;
+  return c;
+}
+
+StepCost predict(const Machine& m, const Graph& graph, const Node& node, const Lowered& how) {
+  return predict(m, work_of(graph, node), amounts_of(graph, node), how);
 }
 
 StepCost predict_copy(const Machine& m, double bytes) {
-  return timed(m, {0.0, bytes}, bytes, of_type(m.vector, DType::F32), 0.0,
-               efficiency(m, Work::Movement, "copy", DType::F32), 1);
+  return predict(m, Work::Movement, {0.0, bytes, bytes, 0.0, DType::F32}, {"copy"});
 }
 
 StepCost predict(const Machine& m, const Graph& graph) {

@@ -106,6 +106,15 @@ struct Lowered {
 };
 
 StepCost predict(const Machine& m, const Graph& graph, const Node& node, const Lowered& how = {});
+// The same of what a node is to the model: its work and these figures.
+struct Amounts {
+  double flops = 0.0, bytes = 0.0;  // by the registry
+  double working_set = 0.0;         // bytes of all operands and results
+  double results = 0.0;             // elements of the first result
+  DType dtype = DType::F32;         // of the first operand
+};
+Amounts amounts_of(const Graph& graph, const Node& node);
+StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& how = {});
 // A copy of so many bytes, read and written.
 StepCost predict_copy(const Machine& m, double bytes);
 // All nodes; `bound` is what bounds most of the time.
