@@ -191,7 +191,12 @@ class Verbs(Program):
         self.assertAlmostEqual(sum(n["ms"] for n in profile["nodes"]), profile["total_ms"])
         for key in ("op", "kernel", "gflops", "gigabytes_per_second"):
             self.assertTrue(all(key in n for n in profile["nodes"]), key)
-        self.assertIn("GFLOP/s", self.good(*args))
+        self.assertAlmostEqual(sum(n["predicted_ms"] for n in profile["nodes"]), profile["predicted_ms"])
+        self.assertTrue(all(n["predicted_ms"] > 0 for n in profile["nodes"] if n["kernel"] != "view"))
+        text = self.good(*args, "--machine", "cpu")
+        self.assertIn("GFLOP/s", text)
+        self.assertIn("predicted for a CPU that was not measured", text)
+        self.bad(*args, "--machine", "h300", says=["h300", "h200"])
 
     def test_graph_as_json(self):
         written = json.loads(self.good("graph", "lenet5", "--mode", "infer", "--json"))
