@@ -23,6 +23,7 @@ Action add_graph(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_info(CLI::App& app);
 Action add_cache(CLI::App& app);
+Action add_machine(CLI::App& app);
 
 // Options that several verbs share.
 struct DeviceOptions {
