@@ -361,13 +361,28 @@ def save(result, given):
     return path
 
 
-def rewrite_readme(path, readme):
-    text = readme.read_text() if readme.exists() else ""
-    begin, end = text.find(MARK_BEGIN), text.find(MARK_END)
+def between(page, mark_begin, mark_end):
+    """The page's text before, between and after the two marks."""
+    text = page.read_text() if page.exists() else ""
+    begin, end = text.find(mark_begin), text.find(mark_end)
     if begin < 0 or end < begin:
-        raise Failure(f"{readme} has no place for the table: it wants the lines\n{MARK_BEGIN}\n{MARK_END}")
-    body = f"{MARK_BEGIN}\n{table(json.loads(path.read_text()))}\n"
-    readme.write_text(text[:begin] + body + text[end:])
+        raise Failure(f"{page} has no place for the table: it wants the lines\n{mark_begin}\n{mark_end}")
+    begin += len(mark_begin)
+    return text[:begin], text[begin:end], text[end:]
+
+
+def read_between(page, mark_begin, mark_end):
+    return between(page, mark_begin, mark_end)[1].strip("\n")
+
+
+def write_between(page, mark_begin, mark_end, body):
+    before, _, after = between(page, mark_begin, mark_end)
+    page.write_text(f"{before}\n{body}\n{after}")
+
+
+def rewrite_readme(path, readme):
+    between(readme, MARK_BEGIN, MARK_END)  # no place is the first thing to say
+    write_between(readme, MARK_BEGIN, MARK_END, table(json.loads(path.read_text())))
     print(f"{readme.name} holds the figures of {path.name}")
 
 

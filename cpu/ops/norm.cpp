@@ -7,7 +7,9 @@
 // images are one plane per (image, channel), and threads take channels.
 //
 // Statistics: sums of x - s and (x - s)^2 in one pass, with s the channel's first value; then one pass
-// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice.
+// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice; where
+// it has two of them to add, or hands the masked gradient on, that is made in the first pass, a stretch at a
+// time, and read again.
 #include "core/ops/norm.h"
 
 #include <algorithm>
@@ -28,6 +30,8 @@ namespace {
 
 constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
 constexpr int kTables = 4;
+constexpr std::int64_t kStretch =
+    2048;  // floats that are added up before their sums: they stay in the first cache
 
 // How the channels of x[N, C, ...] lie in memory.
 struct Geometry {
@@ -115,7 +119,7 @@ void for_pieces(const Geometry& g, const Buffers& b, int parts, std::int64_t row
   });
 }
 
-// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch) adds a piece's.
+// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch, part) adds a piece's.
 template <class Add>
 void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, const Add& add) {
   const auto clear = [&](int part) {
@@ -127,7 +131,7 @@ void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t r
       g, b, parts, rows, 1,
       [&](std::int64_t at, std::int64_t n, float* const* tables, int part) {
         add(at, n, tables[0], b.thread_sum + part * g.period, b.thread_sq + part * g.period,
-            b.thread_scratch + 2 * part * g.period);
+            b.thread_scratch + 2 * part * g.period, part);
       },
       [&](std::int64_t c, int part) {
         b.sum[c] = std::accumulate(b.thread_sum + part * g.period, b.thread_sum + (part + 1) * g.period, 0.0);
@@ -238,9 +242,10 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
         const double count = static_cast<double>(rows * g.pixels);
         for (std::int64_t c = 0; c < g.channels; ++c)
           b.values[0][c] = rows > 0 ? m.get(x, g.inner ? c : c * g.pixels) : 0.0f;
-        channel_sums(g, b, parts, rows,
-                     [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
-                         float* scratch) { k.stats(m.at(x, first), n, g.period, shift, sum, sq, scratch); });
+        channel_sums(
+            g, b, parts, rows,
+            [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
+                float* scratch, int) { k.stats(m.at(x, first), n, g.period, shift, sum, sq, scratch); });
         const double move = rows > 0 ? momentum : 0.0;
         for (std::int64_t c = 0; c < g.channels; ++c) {
           double mean = 0.0, m2 = 0.0;
@@ -279,29 +284,62 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   if (!m || !geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
     return nullptr;
   const bool relu = at.activation == "relu", has_valid = at.has_valid, has_residual = at.has_residual;
+  const int dy2_at = at.has_dy2 ? p.num_inputs() - 1 : -1;
   if (!relu && !at.activation.empty()) return nullptr;
+  if (at.has_dy2 && !same_place(p.in(1), p.in(dy2_at))) return nullptr;
   const int y_at = relu ? 5 + at.has_valid : -1;
   if (relu && !same_place(p.in(1), p.in(y_at))) return nullptr;
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
   const int parts = useful_threads(p.target.threads, p.in(1).numel());
-  std::vector<std::array<int, 2>> in_place{{0, 0}, {1, 0}};
-  if (has_residual) in_place.push_back({0, 3});
+  const std::int64_t stretch = kStretch / g.period > 0 ? kStretch / g.period * g.period : g.period;
+  const bool wide = at.has_dy2 && m->kernels().wide_sum != nullptr;
+  const std::int64_t added = at.has_dy2 && (!has_residual || wide) ? stretch * parts : 0;
+  Workspace sizes(nullptr);
+  Buffers::carve(sizes, g, parts);
+  sizes.take<float>(added);
   return make_step(
       m->kernel_name(g),
       [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
+        float* const stretches = w.take<float>(added);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
         const void *dy = in[0], *x = in[1], *y = relu ? in[y_at] : nullptr;
+        const void* dy2 = dy2_at < 0 ? nullptr : in[dy2_at];
+        void* dr = has_residual ? out[3] : nullptr;
+        // Calls use(at, length, gradient) for stretches of a piece, with the gradient added up in memory of
+        // the stretch or of the residual's gradient.
+        const auto summed = [&](std::int64_t first, std::int64_t n, int part, const auto& use) {
+          for (std::int64_t i = first; i < first + n; i += stretch) {
+            const std::int64_t length = std::min(stretch, first + n - i);
+            float* const own = stretches + part * stretch;
+            void* const u = dr == nullptr || wide ? own : m.at(dr, i);
+            if (wide)
+              k.wide_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), own, length);
+            else
+              k.masked_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), u, length);
+            use(i, length, u);
+          }
+        };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         const double count = std::max(static_cast<double>(rows * g.pixels), 1.0);
         std::copy_n(f(3), g.channels, b.values[0]);
+        const bool sums = dr != nullptr || dy2 != nullptr;
         channel_sums(g, b, parts, rows,
                      [&](std::int64_t first, std::int64_t n, const float* mean, double* sum, double* dot,
-                         float* scratch) {
-                       k.grad_stats(m.at(dy, first), m.at(y, first), m.at(x, first), n, g.period, mean, sum,
-                                    dot, scratch);
+                         float* scratch, int part) {
+                       if (sums)
+                         summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                           if (wide)
+                             k.wide_grad_stats(static_cast<const float*>(u), m.at(x, i), length, g.period,
+                                               mean, sum, dot, scratch);
+                           else
+                             k.grad_stats(u, nullptr, m.at(x, i), length, g.period, mean, sum, dot, scratch);
+                         });
+                       else
+                         k.grad_stats(m.at(dy, first), m.at(y, first), m.at(x, first), n, g.period, mean, sum,
+                                      dot, scratch);
                      });
         for (std::int64_t c = 0; c < g.channels; ++c) {
           const double rstd = static_cast<double>(f(4)[c]), scale = static_cast<double>(f(2)[c]) * rstd;
@@ -312,26 +350,45 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
           o(1)[c] = static_cast<float>(dgamma);
           o(2)[c] = static_cast<float>(dbeta);
         }
-        void* dr = has_residual ? out[3] : nullptr;
         for_pieces(
             g, b, parts, rows, 4,
-            [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.grad_apply(m.at(dy, first), m.at(y, first), m.at(x, first), m.at(out[0], first),
-                           m.at(dr, first), n, g.period, t[0], t[1], t[2], t[3]);
+            [&](std::int64_t first, std::int64_t n, float* const* t, int part) {
+              const auto apply = [&](const void* u, const void* mask, std::int64_t i, std::int64_t length) {
+                k.grad_apply(u, mask, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2], t[3]);
+              };
+              if (wide)
+                summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                  const auto* sums_of = static_cast<const float*>(u);
+                  k.wide_grad_apply(sums_of, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2],
+                                    t[3]);
+                  if (dr != nullptr) k.narrow(sums_of, m.at(dr, i), length);
+                });
+              else if (dr != nullptr)
+                apply(m.at(dr, first), nullptr, first, n);
+              else if (dy2 != nullptr)
+                summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                  apply(u, nullptr, i, length);
+                });
+              else
+                apply(m.at(dy, first), m.at(y, first), first, n);
             },
             no_after);
         m.zero_rows(g, out[0], rows);
         if (dr != nullptr) m.zero_rows(g, dr, rows);
       },
-      workspace_bytes(g, parts), in_place);
+      sizes.used(), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }
 
-std::unique_ptr<Step> lower_infer(const Problem& p) {
+// x and an optional residual to y, with scale(c) and shift(c, scale) worked out from operands 1 to 4.
+template <class Scale>
+std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, const Scale& scale_of) {
   Geometry g;
   const auto m = Images::of(p, 0);
   if (!m || !geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
+  if (residual_at >= 0 && !same_place(p.in(0), p.in(residual_at))) return nullptr;
   const int parts = useful_threads(p.target.threads, p.in(0).numel());
-  const double eps = p.attrs<BatchNormInferAttrs>().eps;
+  std::vector<std::array<int, 2>> in_place{{0, 0}};
+  if (residual_at >= 0) in_place.push_back({residual_at, 0});
   return make_step(
       m->kernel_name(g),
       [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
@@ -339,7 +396,7 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
         const Buffers b = Buffers::carve(w, g, parts);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         for (std::int64_t c = 0; c < g.channels; ++c) {
-          const double scale = static_cast<double>(f(1)[c]) / std::sqrt(static_cast<double>(f(4)[c]) + eps);
+          const double scale = scale_of(static_cast<double>(f(1)[c]), static_cast<double>(f(4)[c]));
           b.values[0][c] = static_cast<float>(scale);
           b.values[1][c] =
               static_cast<float>(static_cast<double>(f(2)[c]) - static_cast<double>(f(3)[c]) * scale);
@@ -347,11 +404,23 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
         for_pieces(
             g, b, parts, g.rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.scale_shift(m.at(in[0], first), nullptr, m.at(out[0], first), n, g.period, t[0], t[1], false);
+              k.scale_shift(m.at(in[0], first), residual_at < 0 ? nullptr : m.at(in[residual_at], first),
+                            m.at(out[0], first), n, g.period, t[0], t[1], relu);
             },
             no_after);
       },
-      workspace_bytes(g, parts), {{0, 0}});
+      workspace_bytes(g, parts), std::move(in_place));
+}
+
+std::unique_ptr<Step> lower_infer(const Problem& p) {
+  return lower_given(p, -1, false, [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
+    return gamma / std::sqrt(var + eps);
+  });
+}
+std::unique_ptr<Step> lower_apply(const Problem& p) {
+  const auto& at = p.attrs<BatchNormApplyAttrs>();
+  return lower_given(p, at.has_residual ? 5 : -1, at.activation == "relu",
+                     [](double gamma, double rstd) { return gamma * rstd; });
 }
 
 }  // namespace
@@ -359,6 +428,7 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
 void add_norm(LoweringTable& table) {
   table.add("batch_norm", {.lower = lower_forward, .layouts = forward_layouts});
   table.add("batch_norm_grad", {.lower = lower_grad, .layouts = grad_layouts});
+  table.add("batch_norm_apply", {.lower = lower_apply, .layouts = forward_layouts});
   table.add("batch_norm_infer", {.lower = lower_infer, .layouts = forward_layouts});
 }
 

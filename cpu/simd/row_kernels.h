@@ -38,13 +38,23 @@ struct NormKernels {
   // y = x a[j] + b[j] (+ residual) (then relu). residual may be null; y may be x or residual.
   void (*scale_shift)(const void* x, const void* residual, void* y, std::int64_t n, std::int64_t period,
                       const float* a, const float* b, bool relu);
+  // u = dy + dy2, or 0 where y <= 0; dy2 or y may be null. u may be dy or dy2.
+  void (*masked_sum)(const void* dy, const void* dy2, const void* y, void* u, std::int64_t n);
   // With g = dy, or 0 where y <= 0 when y is not null: sum[j] += g, dot[j] += g (x - mean[j]).
   void (*grad_stats)(const void* dy, const void* y, const void* x, std::int64_t n, std::int64_t period,
                      const float* mean, double* sum, double* dot, float* scratch);
-  // dx = k1[j] g - k2[j] (x - mean[j]) - k3[j]; dresidual = g unless null. dx may be dy or x.
-  void (*grad_apply)(const void* dy, const void* y, const void* x, void* dx, void* dresidual, std::int64_t n,
+  // dx = k1[j] g - k2[j] (x - mean[j]) - k3[j]. dx may be dy or x.
+  void (*grad_apply)(const void* dy, const void* y, const void* x, void* dx, std::int64_t n,
                      std::int64_t period, const float* mean, const float* k1, const float* k2,
                      const float* k3);
+
+  // Half precision only: u, the sum of two gradients, in f32, because dgamma and dx follow from it unrounded.
+  void (*wide_sum)(const void* dy, const void* dy2, const void* y, float* u, std::int64_t n);
+  void (*narrow)(const float* u, void* to, std::int64_t n);
+  void (*wide_grad_stats)(const float* u, const void* x, std::int64_t n, std::int64_t period,
+                          const float* mean, double* sum, double* dot, float* scratch);
+  void (*wide_grad_apply)(const float* u, const void* x, void* dx, std::int64_t n, std::int64_t period,
+                          const float* mean, const float* k1, const float* k2, const float* k3);
 };
 
 struct RowKernels {

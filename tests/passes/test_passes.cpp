@@ -397,6 +397,56 @@ update %v = %nv
   EXPECT_EQ(count["batch_norm_grad"], 1);
 }
 
+// A sum of two gradients, masked or not, becomes two operands; one that somebody else reads stays.
+TEST(Epilogues, BatchNormGradientTakesTheSum) {
+  const auto counts = [](const char* tail) {
+    const Graph g = parse_graph(run(fuse_epilogues, std::string(R"(
+%x = input "x" : f32[4, 3, 2, 2]
+%d1 = input "d1" : f32[4, 3, 2, 2]
+%d2 = input "d2" : f32[4, 3, 2, 2]
+%g = state "g" : f32[3] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[3] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[3] buffer constant(0)
+%v = state "v" : f32[3] buffer constant(1)
+%zero = full() {value=0, shape=[]} : f32[]
+%y, %mean, %rstd, %nm, %nv = batch_norm(%x, %g, %b, %m, %v) : f32[4, 3, 2, 2], f32[3], f32[3], f32[3], f32[3]
+%z = relu(%y) : f32[4, 3, 2, 2]
+%s = add(%d1, %d2) : f32[4, 3, 2, 2]
+%le = le(%z, %zero) : bool[4, 3, 2, 2]
+%dy = where(%le, %zero, %s) : f32[4, 3, 2, 2]
+)") + tail));
+    std::map<std::string, int> count;
+    for (const Node& n : g.nodes()) {
+      ++count[n.op];
+      if (n.op == "batch_norm_grad") count["operands"] = static_cast<int>(n.inputs.size());
+    }
+    return count;
+  };
+  auto masked = counts(R"(
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+)");
+  EXPECT_EQ(masked["add"], 0);
+  EXPECT_EQ(masked["where"], 0);
+  EXPECT_EQ(masked["operands"], 7);  // with y and dy2
+  auto plain = counts(R"(
+%dx, %dg, %db = batch_norm_grad(%s, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+)");
+  EXPECT_EQ(plain["add"], 0);
+  EXPECT_EQ(plain["operands"], 6);
+  auto read = counts(R"(
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+output "s" = %s
+)");
+  EXPECT_EQ(read["add"], 1);
+  EXPECT_EQ(read["operands"], 6);
+}
+
 // Two layers whose activations the backward pass reads: their pre-activations are kept anyway.
 constexpr const char* kTwoActivations = R"(
 %x = input "x" : f32[8, 64]
