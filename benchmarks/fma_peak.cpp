@@ -1,7 +1,11 @@
-// Measures the peak rate of f32 multiply-adds of T threads: the ceiling against which compare.py states
-// shares.
+// Measures the peak rate of multiply-adds of T threads, in f32 and of bf16 products summed in f32: the
+// ceilings against which compare.py states shares.
 //
-//   fma_peak --threads 2 --seconds 1     ->  {"gflops": 231.8, "threads": 2, "isa": "avx512"}
+//   fma_peak --threads 2 --seconds 1  ->  {"gflops": 231.8, "threads": 2, "isa": "avx512",
+//                                          "bf16_gflops": 460.1, "bf16_isa": "avx512_bf16"}
+//
+// Where the processor has no instructions for bf16, its products are computed in f32 and the peak is f32's.
+// Where it has matrix registers (AMX), bf16_gflops is null: dot products would be no ceiling there.
 //
 // Each thread keeps more independent accumulators in flight than latency x ports needs (4 x 2 on current x86
 // cores) and touches no memory. The widest vectors that the machine has are used; a multiply-add counts as
@@ -11,12 +15,14 @@
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -44,6 +50,24 @@ __attribute__((target("avx512f"))) float run_avx512() {
   for (int n = 0; n < kIterations; ++n) {
 #pragma GCC unroll 16
     for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_fmadd_ps(acc[i], scale, shift);
+  }
+  __m512 sum = acc[0];
+  for (int i = 1; i < kAccumulators; ++i) sum = _mm512_add_ps(sum, acc[i]);
+  alignas(64) float lanes[16];
+  _mm512_store_ps(lanes, sum);
+  return lanes[0];
+}
+
+// A dot product of two pairs per f32 lane: twice the multiply-adds of an f32 instruction.
+__attribute__((target("avx512f,avx512bf16"))) float run_avx512_bf16() {
+  constexpr int kAccumulators = 16;
+  // Products of 2^-8 and 2^-8: sums grow, but stay far from where adding another changes nothing.
+  const __m512bh factor = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0x1p-8f), _mm512_set1_ps(0x1p-8f));
+  __m512 acc[kAccumulators];
+  for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int n = 0; n < kIterations; ++n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_dpbf16_ps(acc[i], factor, factor);
   }
   __m512 sum = acc[0];
   for (int i = 1; i < kAccumulators; ++i) sum = _mm512_add_ps(sum, acc[i]);
@@ -101,6 +125,19 @@ Kernel widest_kernel() {
   return {"baseline", run_baseline, 2.0 * kIterations * 12 * 4};
 }
 
+// Null where another kernel would be the ceiling.
+std::optional<Kernel> widest_bf16_kernel() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kAmxBf16 = 1u << 22;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0) return std::nullopt;
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bf16"))
+    return Kernel{"avx512_bf16", run_avx512_bf16, 2.0 * kIterations * 16 * 32};
+#endif
+  return widest_kernel();
+}
+
 // Operations a second of all threads together over one window. The threads spin until all have started.
 double measure(const Kernel& kernel, int threads, double seconds) {
   std::atomic<int> waiting{threads};
@@ -127,9 +164,17 @@ double measure(const Kernel& kernel, int threads, double seconds) {
   return total;
 }
 
+double peak(const Kernel& kernel, int threads, double seconds) {
+  constexpr int kWindows = 10;
+  double best = 0.0;
+  for (int w = 0; w < kWindows; ++w) best = std::max(best, measure(kernel, threads, seconds / kWindows));
+  return best;
+}
+
 constexpr const char* kUsage =
     "usage: fma_peak [--threads T] [--seconds S]\n"
-    "Prints the peak f32 multiply-add rate of T threads as JSON, e.g. fma_peak --threads 2\n";
+    "Prints the peak multiply-add rates of T threads as JSON, S seconds for f32 and S for bf16, e.g.\n"
+    "fma_peak --threads 2\n";
 
 int fail(const std::string& problem) {
   std::cerr << "fma_peak: " << problem << "\n" << kUsage;
@@ -160,9 +205,10 @@ int main(int argc, char** argv) {
       seconds = value;
   }
   const Kernel kernel = widest_kernel();
-  constexpr int kWindows = 10;
-  double best = 0.0;
-  for (int w = 0; w < kWindows; ++w) best = std::max(best, measure(kernel, threads, seconds / kWindows));
-  std::cout << "{\"gflops\": " << best / 1e9 << ", \"threads\": " << threads << ", \"isa\": \"" << kernel.isa
-            << "\"}\n";
+  std::cout << "{\"gflops\": " << peak(kernel, threads, seconds) / 1e9 << ", \"threads\": " << threads
+            << ", \"isa\": \"" << kernel.isa << "\", \"bf16_gflops\": ";
+  if (const std::optional<Kernel> bf16 = widest_bf16_kernel())
+    std::cout << peak(*bf16, threads, seconds) / 1e9 << ", \"bf16_isa\": \"" << bf16->isa << "\"}\n";
+  else
+    std::cout << "null, \"bf16_isa\": \"amx_bf16\"}\n";
 }
