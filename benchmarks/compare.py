@@ -5,6 +5,7 @@
     python3 benchmarks/compare.py --cpu --minutes 30         # as many whole rounds as fit
     python3 benchmarks/compare.py --cpu --quick --models lenet5 --modes train --dtype bf16
     python3 benchmarks/compare.py --gpu                      # the same on the first GPU, f32
+    python3 benchmarks/compare.py --gate                     # instructions against the baseline: see gate.py
     python3 benchmarks/compare.py --write                    # README's table and the plots, from the newest file of results
 
 PyTorch and ONNX Runtime come from PyPI and live in build/venv-torch, made on first use; --python names another interpreter
@@ -39,6 +40,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import gate  # noqa: E402
 import report  # noqa: E402
 from report import CPU_TITLES, GPU_TITLES, TITLES, Failure  # noqa: E402
 
@@ -359,6 +361,8 @@ def parse(arguments):
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--cpu", action="store_true", help="measure on the CPU")
     where.add_argument("--gpu", action="store_true", help="measure on the first GPU")
+    where.add_argument("--gate", action="store_true", help="count instructions and compare them with the baseline (gate.py)")
+    parser.add_argument("--accept", action="store_true", help="with --gate: today's counts become the baseline")
     parser.add_argument("--write", nargs="?", const="", metavar="FILE",
                         help="rewrite README's table and the plots in docs/ from FILE, by default the newest run")
     parser.add_argument("--show", nargs="?", const="", metavar="FILE", help="print that table instead")
@@ -379,8 +383,10 @@ def parse(arguments):
     parser.add_argument("--train-losses", type=pathlib.Path, default=ROOT / "build" / "release" / "bin" / "train_losses")
     parser.add_argument("--output", type=pathlib.Path, help="where to write the run's JSON")
     args = parser.parse_args(arguments)
-    if not args.cpu and not args.gpu and args.write is None and args.show is None:
-        parser.error("say what to do: --cpu, --gpu, --write or --show")
+    if args.accept and not args.gate:
+        parser.error("--accept goes with --gate")
+    if not args.cpu and not args.gpu and not args.gate and args.write is None and args.show is None:
+        parser.error("say what to do: --cpu, --gpu, --gate, --write or --show")
     known = GPU_TITLES if args.gpu else CPU_TITLES
     if args.variants is None:
         args.variants = list(known)
@@ -402,6 +408,8 @@ def parse(arguments):
 
 def main(arguments=None):
     args = parse(arguments)
+    if args.gate:
+        return gate.main(["--accept"] if args.accept else [])
     try:
         if args.cpu or args.gpu:
             path = measure(args)
