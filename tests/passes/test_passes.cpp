@@ -335,6 +335,36 @@ output "y" = %y
   EXPECT_EQ(convolutions, 1);
 }
 
+// The weight is folded in f32, before its cast.
+TEST(FoldBatchNorm, ReachesThroughCasts) {
+  const Graph before = parse_graph(R"(
+%x = input "x" : bf16[2, 3, 5, 5]
+%w = state "w" : f32[4, 3, 3, 3] parameter uniform(-0.5, 0.5)
+%k = state "k" : f32[4] parameter uniform(-0.5, 0.5)
+%g = state "g" : f32[4] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[4] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[4] buffer uniform(-0.5, 0.5)
+%v = state "v" : f32[4] buffer uniform(0.5, 1.5)
+%wc = cast(%w) {dtype=bf16} : bf16[4, 3, 3, 3]
+%kc = cast(%k) {dtype=bf16} : bf16[4]
+%c = conv2d(%x, %wc, %kc) {has_bias=true} : bf16[2, 4, 3, 3]
+%y = batch_norm_infer(%c, %g, %b, %m, %v) : bf16[2, 4, 3, 3]
+output "y" = %y
+)");
+  PassContext context;
+  const Graph after = fold_batch_norm(before, context);
+  verify(after);
+  int casts = 0;
+  for (const Node& n : after.nodes()) {
+    EXPECT_NE(n.op, "batch_norm_infer");
+    if (n.op == "mul") {
+      EXPECT_EQ(after.type(n.outputs[0]).dtype, DType::F32);
+    }
+    casts += n.op == "cast";
+  }
+  EXPECT_EQ(casts, 2);
+}
+
 // The ReLU mask of the incoming gradient moves into batch_norm_grad, which hands the masked gradient on.
 TEST(Epilogues, BatchNormGradientTakesTheMask) {
   const Graph g = parse_graph(run(fuse_epilogues, R"(
