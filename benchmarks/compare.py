@@ -1,27 +1,31 @@
 #!/usr/bin/env python3
-"""Ingot and PyTorch side by side on this machine.
+"""Ingot and its peers side by side on this machine.
 
-    python3 benchmarks/compare.py --cpu                      # measure: about half an hour
-    python3 benchmarks/compare.py --cpu --quick --models lenet5 --modes train
-    python3 benchmarks/compare.py --gpu                      # the same on the first GPU
-    python3 benchmarks/compare.py --readme                   # README's table from the newest file of results
+    python3 benchmarks/compare.py --cpu                      # measure everything: five rounds of about eleven minutes
+    python3 benchmarks/compare.py --cpu --minutes 30         # as many whole rounds as fit
+    python3 benchmarks/compare.py --cpu --quick --models lenet5 --modes train --dtype bf16
+    python3 benchmarks/compare.py --gpu                      # the same on the first GPU, f32
+    python3 benchmarks/compare.py --gate                     # instructions against the baseline: see gate.py
+    python3 benchmarks/compare.py --write                    # README's table and the plots, from the newest file of results
 
-PyTorch comes from PyPI and lives in build/venv-torch, made on first use; --python names another interpreter that has
-torch and torchvision.
+PyTorch and ONNX Runtime come from PyPI and live in build/venv-torch, made on first use; --python names another interpreter
+that has torch and torchvision, and onnxruntime, onnx and onnxscript if ONNX Runtime shall take part.
 
-How it measures. Each measurement is a fresh process. Rounds are interleaved (Ingot, each PyTorch variant, Ingot, ...),
-five of them, and a figure is the median with its range. Both sides get the same number of threads on the same cores,
-f32, random data, and an environment without tuning variables. A training step is forward, loss, backward and SGD with
-momentum. Images a second are those of the median step after a warm-up. Memory is the peak resident memory of the
-process. The share of peak is the operations of convolutions and matrix products (counted by PyTorch, once, for both
-sides) over the multiply-add rate that fma_peak measures in each round. That the two sides compute the same thing is
-not shown here but by the tests: twenty training steps match PyTorch's losses to 1e-4 (tests/golden).
+How it measures. First, per model and type, twenty training steps from the same weights and data must give the losses of
+PyTorch (train_losses and peer_pytorch.py --losses): within 1e-4 relative in f32; in bf16 within 2^-8, the most by which
+one rounding to bf16 moves a value, because a loss is a mean over many roundings in different places. Then each
+measurement is a fresh process. Rounds are interleaved (Ingot, each peer, Ingot, ...), and a figure is the median of the
+rounds with its range. All sides get the same number of threads on the same cores, random data, and an environment
+without tuning variables. A training step is forward, loss, backward and SGD with momentum; in bf16 PyTorch runs it under
+autocast, weights being f32 on both sides. Images a second are those of the median step after a warm-up. Memory is the
+peak resident memory of the process. The share of peak is the operations of convolutions and matrix products (counted
+by PyTorch, once, for all sides) over the multiply-add rate that fma_peak measures in each round for that type.
 
 On a GPU the figures are f32 without TF32 on both sides, cuDNN chooses by measuring, a step ends when the GPU has finished
 it, and memory is what each side holds on the GPU; there is no share of peak. `--variants` without names measures Ingot alone.
 
-A run is one JSON file in benchmarks/results with commit, date, machine, versions and every repeat. Runs with --quick
-go to build/benchmarks and never into the README.
+A run is one JSON file in benchmarks/results with commit, date, machine, versions and every repeat, written after every
+round, so that an interrupted run leaves what it has. Runs with --quick go to build/benchmarks and never into the README.
 """
 
 import argparse
@@ -30,33 +34,33 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import gate  # noqa: E402
+import report  # noqa: E402
+from report import CPU_TITLES, GPU_TITLES, TITLES, Failure  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PEER = ROOT / "benchmarks" / "peer_pytorch.py"
+PEER, PEER_ONNX = ROOT / "benchmarks" / "peer_pytorch.py", ROOT / "benchmarks" / "peer_onnx.py"
 # Ingot's name of each model is PyTorch's too.
 BATCH_SIZES = {"resnet20": 128, "resnet18": 16, "resnet50": 8, "lenet5": 64}
-TITLES = {"resnet20": "ResNet-20", "resnet18": "ResNet-18", "resnet50": "ResNet-50", "lenet5": "LeNet-5"}
-VARIANTS = {"train": ["nchw", "channels_last", "compile"],
-            "infer": ["nchw", "channels_last", "compile", "compile_frozen"]}
+# By type and mode. bf16 is autocast's, which a user turns on together with channels_last.
+VARIANTS = {("f32", "train"): ["nchw", "channels_last", "compile"],
+            ("f32", "infer"): ["nchw", "channels_last", "compile", "compile_frozen", "onnxruntime"],
+            ("bf16", "train"): ["channels_last", "compile"],
+            ("bf16", "infer"): ["channels_last", "compile", "compile_frozen"]}
+# Of the twenty steps: batch and image size, and a learning rate at which training does not amplify rounding.
+SAME_LOSSES = {"lenet5": (16, 28, 0.005), "resnet20": (8, 32, 0.01), "resnet18": (8, 64, 0.0005), "resnet50": (8, 64, 0.0001)}
+TOLERANCE = {"f32": 1e-4, "bf16": 2.0 ** -8}
 GPU_BATCH_SIZES = {"resnet20": 128, "resnet18": 128, "resnet50": 128, "lenet5": 64}
 GPU_VARIANTS = ["nchw", "channels_last", "graph", "compile", "compile_max"]
-VARIANT_TITLES = {"nchw": "eager", "channels_last": "channels-last", "compile": "compiled",
-                  "compile_frozen": "compiled, frozen"}
-GPU_TITLES = {"nchw": "eager", "channels_last": "channels-last", "graph": "CUDA graph", "compile": "compiled",
-              "compile_max": "compiled, max-autotune"}
 # Variables that change how fast either side is; a measurement runs without them.
 TUNING = ("OMP_", "GOMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_", "MALLOC_", "LD_PRELOAD", "TORCH", "PYTORCH_", "ATEN_")
-MARK_BEGIN, MARK_END = "<!-- compare.py --cpu: begin -->", "<!-- compare.py --cpu: end -->"
-
-
-class Failure(Exception):
-    pass
 
 
 # ---------------------------------------------------------------- running one process
@@ -101,10 +105,6 @@ def parse_json(text, command):
     raise Failure(f"'{' '.join(map(str, command))}' printed no JSON object but {text.strip()[-200:]!r}")
 
 
-def titles(result):
-    return GPU_TITLES if result["kind"] == "gpu" else VARIANT_TITLES
-
-
 def clean_environment(threads, gpu=False):
     env = {k: v for k, v in os.environ.items() if not k.startswith(TUNING)}
     env["OMP_NUM_THREADS"] = str(threads)
@@ -147,6 +147,11 @@ def peer_python(given):
                 raise Failure(f"'{' '.join(map(str, command))}' failed; mend that, or name an interpreter that has "
                               "torch and torchvision with --python")
         done.touch()
+    extra = venv / "complete-onnx"
+    if not extra.exists():  # tried once: what is missing is said in each run
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r",
+                        str(ROOT / "benchmarks" / "requirements-onnx.txt")])
+        extra.touch()
     return python
 
 
@@ -182,7 +187,8 @@ def gpu_facts():
 
 
 def measure(args):
-    for program in (args.ingot,) if args.gpu else (args.ingot, args.fma_peak):
+    """Returns the file that holds the run."""
+    for program in (args.ingot,) if args.gpu else (args.ingot, args.fma_peak, args.train_losses):
         if not program.exists():
             raise Failure(f"{program} is not there; build it: cmake --preset release && cmake --build --preset release")
     gpu = gpu_facts() if args.gpu else None
@@ -193,33 +199,77 @@ def measure(args):
     commit = git("rev-parse", "--short=10", "HEAD")
     result = {"kind": "gpu" if args.gpu else "cpu", "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "commit": commit,
               "modified": bool(git("status", "--porcelain", "--untracked-files=no")), "quick": args.quick,
-              "dtype": "f32", "machine": machine(args.threads, cpus), "versions": {"python": platform.python_version()},
-              "fma_peak": [], "workloads": []}
+              "machine": machine(args.threads, cpus), "versions": {"python": platform.python_version()},
+              "losses": [], "fma_peak": [], "workloads": []}
+    path = place(result, args.output)
     if gpu:
         result["gpu"] = gpu
     load = result["machine"]["load_before"]
     if load > 0.5:
         print(f"The machine is busy (load {load:.1f}): these figures will not be good ones.", file=sys.stderr)
     counts = run([python, PEER, *args.models, "--flops"], env, args.timeout)[0] if python else {}
+    onnx_missing = missing_onnxruntime(python, env) if python and "onnxruntime" in args.variants and "infer" in args.modes else None
+    if onnx_missing:
+        print(f"Without ONNX Runtime: {onnx_missing}", file=sys.stderr)
     batch_sizes = GPU_BATCH_SIZES if args.gpu else BATCH_SIZES
     for model in args.models:
-        for mode in args.modes:
-            variants = [v for v in (GPU_VARIANTS if args.gpu else VARIANTS[mode]) if v in args.variants]
-            result["workloads"].append({
-                "model": model, "mode": mode, "batch_size": batch_sizes[model],
-                "flops_per_image": counts.get(model, {}).get(mode), "ingot": [], "pytorch": {v: [] for v in variants},
-                "unavailable": {}})
+        for dtype in args.dtype:
+            if python and not args.gpu:
+                result["losses"].append(same_losses(args, python, env, model, dtype))
+            for mode in args.modes:
+                variants = [v for v in (GPU_VARIANTS if args.gpu else VARIANTS[dtype, mode]) if v in args.variants]
+                work = {"model": model, "mode": mode, "dtype": dtype, "batch_size": batch_sizes[model],
+                        "flops_per_image": counts.get(model, {}).get(mode), "ingot": [],
+                        "pytorch": {v: [] for v in variants if v != "onnxruntime"}, "unavailable": {}}
+                if "onnxruntime" in variants:
+                    work["onnxruntime"] = []
+                    if onnx_missing:
+                        work["unavailable"]["onnxruntime"] = onnx_missing
+                result["workloads"].append(work)
     result["versions"]["ingot"] = ingot_version(args, env)
-    for number in range(args.repeats):
+    start, longest = time.monotonic(), 0.0
+    for number in range(args.rounds):
+        began = time.monotonic()
+        if number and args.minutes and began - start + longest > 60 * args.minutes:
+            print(f"{number} of {args.rounds} rounds: another would not end within {args.minutes:g} minutes")
+            break
         if args.gpu:
-            print(f"Round {number + 1} of {args.repeats} on {gpu['name']}", flush=True)
+            print(f"Round {number + 1} of {args.rounds} on {gpu['name']}", flush=True)
         else:
             peak, _ = run([args.fma_peak, "--threads", args.threads, "--seconds", 1], env, args.timeout)
             result["fma_peak"].append(peak)
-            print(f"Round {number + 1} of {args.repeats}: {peak['gflops']:.0f} GFLOP/s peak ({peak['isa']})", flush=True)
+            bf16 = f", {peak['bf16_gflops']:.0f} in bf16 ({peak['bf16_isa']})" if peak.get("bf16_gflops") else ""
+            print(f"Round {number + 1} of {args.rounds}: {peak['gflops']:.0f} GFLOP/s peak ({peak['isa']}){bf16}", flush=True)
         for work in result["workloads"]:
             one_round(args, python, env, work, result["versions"])
-    return result
+        save(result, path)
+        longest = max(longest, time.monotonic() - began)
+    return path
+
+
+def same_losses(args, python, env, model, dtype):
+    """Twenty training steps on both sides from the same weights and data; throws where the losses are not the same."""
+    batch, size, rate = SAME_LOSSES[model]
+    common = [model, "--batch-size", batch, "--image-size", size, "--lr", rate, "--dtype", dtype, "--threads", args.threads]
+    ours = run([args.train_losses, *common, "--steps", 20], env, args.timeout)[0]["losses"]
+    theirs = run([python, PEER, *common, "--losses", 20], env, args.timeout)[0]["losses"]
+    if len(ours) != 20 or len(theirs) != 20:
+        raise Failure(f"{model} in {dtype}: expected 20 losses a side, got {len(ours)} and {len(theirs)}")
+    deviations = [abs(a - b) / abs(b) for a, b in zip(ours, theirs)]
+    deviation = max(deviations)
+    for step, d in enumerate(deviations):
+        if not d <= TOLERANCE[dtype]:  # NaN is none either
+            raise Failure(f"{model} in {dtype}: the loss of step {step} is {ours[step]:.6g}, PyTorch's {theirs[step]:.6g}; "
+                          f"{d:.2g} apart where {TOLERANCE[dtype]:.2g} is allowed: the two do not train the same model")
+    print(f"{TITLES[model]} in {dtype}: 20 training steps, losses at most {deviation:.1g} from PyTorch's", flush=True)
+    return {"model": model, "dtype": dtype, "batch_size": batch, "image_size": size, "lr": rate, "deviation": deviation,
+            "tolerance": TOLERANCE[dtype], "ingot": ours, "pytorch": theirs}
+
+
+def missing_onnxruntime(python, env):
+    """Why ONNX Runtime cannot take part; None where it can."""
+    done = subprocess.run([str(python), "-c", "import onnx, onnxruntime, onnxscript"], env=env, capture_output=True, text=True)
+    return None if done.returncode == 0 else (done.stderr.strip() or "it cannot be imported").splitlines()[-1]
 
 
 def ingot_version(args, env):
@@ -233,13 +283,14 @@ def one_round(args, python, env, work, versions):
     common = [work["model"], "--batch-size", work["batch_size"], "--mode", work["mode"], "--threads", args.threads]
     if args.gpu:
         common += ["--device", "cuda"]
-    value, peak = run([args.ingot, "bench", *common, "--dtype", "f32", "--json"], env, args.timeout)
+    common += ["--dtype", work["dtype"]]
+    value, peak = run([args.ingot, "bench", *common, "--json"], env, args.timeout)
     check_same_work(work, value)
     if args.gpu:  # the memory of the GPU: what the plan allocates is all there is
         peak = value["planned_bytes"]
     # What the program announces is kept; what is compared is what the system counted.
     work["ingot"].append({**value, "announced_peak_bytes": value.get("peak_bytes"), "peak_bytes": peak})
-    line = [f"  {TITLES[work['model']]:9} {work['mode']:5} Ingot {value['images_per_second']:9.1f}"]
+    line = [f"  {TITLES[work['model']]:9} {work['mode']:5} {work['dtype']:4} Ingot {value['images_per_second']:9.1f}"]
     for variant, repeats in work["pytorch"].items():
         if variant in work["unavailable"]:
             continue
@@ -255,8 +306,28 @@ def one_round(args, python, env, work, versions):
             if key in value:
                 versions[f"pytorch_{key}" if key != "torch" else key] = value.pop(key)
         repeats.append(value)
-        line.append(f"{(GPU_TITLES if args.gpu else VARIANT_TITLES)[variant]} {value['images_per_second']:.1f}")
+        line.append(f"{(GPU_TITLES if args.gpu else CPU_TITLES)[variant]} {value['images_per_second']:.1f}")
+    if "onnxruntime" in work and "onnxruntime" not in work["unavailable"]:
+        value = onnxruntime_round(args, python, env, work)
+        if value:
+            versions["onnxruntime"] = value.pop("onnxruntime")
+            work["onnxruntime"].append(value)
+            line.append(f"ONNX Runtime {value['images_per_second']:.1f}")
     print(", ".join(line) + " images/s", flush=True)
+
+
+def onnxruntime_round(args, python, env, work):
+    model, batch = work["model"], work["batch_size"]
+    path = ROOT / "build" / "benchmarks" / "onnx" / f"{model}_{batch}.onnx"
+    common = [python, PEER_ONNX, model, "--batch-size", batch, "--threads", args.threads]
+    try:
+        if not work["onnxruntime"]:  # once a run
+            run([*common, "--export", path], env, args.timeout)
+        return run([*common, "--model", path, "--seconds", args.seconds], env, args.timeout)[0]
+    except Failure as e:
+        work["unavailable"]["onnxruntime"] = str(e)
+        print(f"  without ONNX Runtime: {e}", file=sys.stderr)
+        return None
 
 
 def check_same_work(work, value):
@@ -269,121 +340,20 @@ def check_same_work(work, value):
                       "two are not the same model")
 
 
-# ---------------------------------------------------------------- figures from a file
+# ---------------------------------------------------------------- the command line
 
-def median_of(repeats, key="images_per_second"):
-    return statistics.median(r[key] for r in repeats)
-
-
-def span(repeats, key="images_per_second"):
-    values = [r[key] for r in repeats]
-    return f"{figure(statistics.median(values))} ({figure(min(values))} to {figure(max(values))})"
-
-
-def figure(value):
-    """Three or more digits, as many as mean something."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def summary(work, peak_gflops):
-    """Ratios above 1 mean Ingot is faster; memory is Ingot's share of PyTorch's leanest variant."""
-    peers = {v: r for v, r in work["pytorch"].items() if r}
-    ingot = median_of(work["ingot"])
-    out = {"ingot": ingot, "ingot_bytes": median_of(work["ingot"], "peak_bytes")}
-    if peak_gflops:
-        out["ingot_share"] = ingot * work["flops_per_image"] / (peak_gflops * 1e9)
-    if peers:
-        best = max(peers, key=lambda v: median_of(peers[v]))
-        lean = min(peers, key=lambda v: median_of(peers[v], "peak_bytes"))
-        speed = median_of(peers[best])
-        if peak_gflops:
-            out["share"] = speed * work["flops_per_image"] / (peak_gflops * 1e9)
-        out.update(best=best, speed=speed, ratio=ingot / speed, lean=lean,
-                   bytes=median_of(peers[lean], "peak_bytes"),
-                   bytes_ratio=out["ingot_bytes"] / median_of(peers[lean], "peak_bytes"))
-    return out
-
-
-def table(result):
-    """The run as Markdown."""
-    peak = statistics.median(p["gflops"] for p in result["fma_peak"]) if result["fma_peak"] else None
-    versions, box = result["versions"], result["machine"]
-    columns = ["images a second", "Ingot", *(f"PyTorch {title}" for title in titles(result).values()), "Ingot / best",
-               *(["share of peak"] if peak else []), "peak memory", "Ingot / least"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for work in result["workloads"]:
-        s = summary(work, peak)
-        mode = {"train": "training", "infer": "inference"}[work["mode"]]
-        row = [f"{TITLES[work['model']]} {mode}, batch {work['batch_size']}", f"**{span(work['ingot'])}**"]
-        for variant in titles(result):
-            repeats = work["pytorch"].get(variant)
-            row.append(span(repeats) if repeats else "")
-        if "best" in s:
-            row += [f"**{s['ratio']:.2f}x**", *([f"{s['ingot_share']:.0%} against {s['share']:.0%}"] if peak else []),
-                    f"{s['ingot_bytes'] / 1e6:,.0f} MB against {s['bytes'] / 1e6:,.0f} MB", f"{s['bytes_ratio']:.2f}x"]
-        else:
-            row += ["", *([f"{s['ingot_share']:.0%}"] if peak else []), f"{s['ingot_bytes'] / 1e6:,.0f} MB", ""]
-        lines.append("| " + " | ".join(row) + " |")
-    where = f"commit {result['commit']}" + (" with changes" if result["modified"] else "")
-    if result["kind"] == "gpu":
-        rounds = max(len(w["ingot"]) for w in result["workloads"])
-        peer = f"{versions['torch']} with cuDNN {versions.get('pytorch_cudnn', '?')}" if "torch" in versions else "was not measured"
-        lines += ["", f"{result['gpu']['name']}, driver {result['gpu']['driver_version']}, f32 without TF32. PyTorch {peer}. "
-                  "Median (range) of "
-                  f"{rounds} interleaved rounds, each measurement a fresh process; memory is what each side holds on the GPU. "
-                  f"{result['date'][:10]}, {where}."]
-        return "\n".join(lines)
-    rounds = len(result["fma_peak"])
-    lines += ["", f"{box['cpu']}, {box['threads']} threads, f32; multiply-add peak measured in the run: {figure(peak)} "
-              f"GFLOP/s ({result['fma_peak'][0]['isa']}). PyTorch {versions.get('torch', 'not measured')} "
-              f"with oneDNN {versions.get('pytorch_onednn', '?')}. Median (range) of {rounds} interleaved rounds, each "
-              f"measurement a fresh process; memory is the peak resident size. {result['date'][:10]}, {where}."]
-    return "\n".join(lines)
-
-
-def newest():
-    runs = []
-    for path in sorted(RESULTS.glob("cpu-*.json")):
-        value = json.loads(path.read_text())
-        if not value.get("quick"):
-            runs.append((value["date"], path))
-    if not runs:
-        raise Failure(f"{RESULTS.relative_to(ROOT)} holds no full run; make one with compare.py --cpu")
-    return max(runs)[1]
-
-
-def save(result, given):
+def place(result, given):
     stamp = result["date"].replace("-", "").replace(":", "")
     folder = ROOT / "build" / "benchmarks" if result["quick"] else RESULTS
-    path = given or folder / f"{result['kind']}-{stamp}-{result['commit'] or 'nocommit'}.json"
+    return given or folder / f"{result['kind']}-{stamp}-{result['commit'] or 'nocommit'}.json"
+
+
+def save(result, path):
+    """By one rename: whoever interrupts a run still finds the rounds before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    return path
-
-
-def between(page, mark_begin, mark_end):
-    """The page's text before, between and after the two marks."""
-    text = page.read_text() if page.exists() else ""
-    begin, end = text.find(mark_begin), text.find(mark_end)
-    if begin < 0 or end < begin:
-        raise Failure(f"{page} has no place for the table: it wants the lines\n{mark_begin}\n{mark_end}")
-    begin += len(mark_begin)
-    return text[:begin], text[begin:end], text[end:]
-
-
-def read_between(page, mark_begin, mark_end):
-    return between(page, mark_begin, mark_end)[1].strip("\n")
-
-
-def write_between(page, mark_begin, mark_end, body):
-    before, _, after = between(page, mark_begin, mark_end)
-    page.write_text(f"{before}\n{body}\n{after}")
-
-
-def rewrite_readme(path, readme):
-    between(readme, MARK_BEGIN, MARK_END)  # no place is the first thing to say
-    write_between(readme, MARK_BEGIN, MARK_END, table(json.loads(path.read_text())))
-    print(f"{readme.name} holds the figures of {path.name}")
+    half = path.with_suffix(".half")
+    half.write_text(json.dumps(result, indent=1) + "\n")
+    half.replace(path)
 
 
 def parse(arguments):
@@ -391,51 +361,66 @@ def parse(arguments):
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--cpu", action="store_true", help="measure on the CPU")
     where.add_argument("--gpu", action="store_true", help="measure on the first GPU")
-    parser.add_argument("--readme", nargs="?", const="", metavar="FILE",
-                        help="rewrite the table in README.md from FILE, by default the newest run")
+    where.add_argument("--gate", action="store_true", help="count instructions and compare them with the baseline (gate.py)")
+    parser.add_argument("--accept", action="store_true", help="with --gate: today's counts become the baseline")
+    parser.add_argument("--write", nargs="?", const="", metavar="FILE",
+                        help="rewrite README's table and the plots in docs/ from FILE, by default the newest run")
     parser.add_argument("--show", nargs="?", const="", metavar="FILE", help="print that table instead")
     parser.add_argument("--models", nargs="+", default=list(BATCH_SIZES), choices=list(BATCH_SIZES))
     parser.add_argument("--modes", nargs="+", default=["train", "infer"], choices=["train", "infer"])
-    parser.add_argument("--variants", nargs="*", default=None, choices=list({**VARIANT_TITLES, **GPU_TITLES}),
-                        help="PyTorch's variants; none measures Ingot alone")
+    parser.add_argument("--variants", nargs="*", default=None, choices=list({**CPU_TITLES, **GPU_TITLES}),
+                        help="of the peers; none measures Ingot alone")
+    parser.add_argument("--dtype", nargs="+", default=None, choices=["f32", "bf16"], help="both on the CPU, f32 on a GPU")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=None, help="rounds; 5, or 2 with --quick")
-    parser.add_argument("--seconds", type=float, default=None, help="per PyTorch measurement; 5, or 1 with --quick")
+    parser.add_argument("--rounds", type=int, default=None, help="5, or 2 with --quick")
+    parser.add_argument("--minutes", type=float, default=None, help="begin no round that would not end within this time")
+    parser.add_argument("--seconds", type=float, default=None, help="per measurement of a peer; 3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="two short rounds, for a first look")
     parser.add_argument("--timeout", type=float, default=1200, help="seconds after which one process is given up")
     parser.add_argument("--python", help="an interpreter with torch and torchvision")
     parser.add_argument("--ingot", type=pathlib.Path, default=ROOT / "build" / "release" / "bin" / "ingot")
     parser.add_argument("--fma-peak", type=pathlib.Path, default=ROOT / "build" / "release" / "bin" / "fma_peak")
+    parser.add_argument("--train-losses", type=pathlib.Path, default=ROOT / "build" / "release" / "bin" / "train_losses")
     parser.add_argument("--output", type=pathlib.Path, help="where to write the run's JSON")
     args = parser.parse_args(arguments)
-    if not args.cpu and not args.gpu and args.readme is None and args.show is None:
-        parser.error("say what to do: --cpu, --gpu, --readme or --show")
-    known = GPU_TITLES if args.gpu else VARIANT_TITLES
+    if args.accept and not args.gate:
+        parser.error("--accept goes with --gate")
+    if not args.cpu and not args.gpu and not args.gate and args.write is None and args.show is None:
+        parser.error("say what to do: --cpu, --gpu, --gate, --write or --show")
+    known = GPU_TITLES if args.gpu else CPU_TITLES
     if args.variants is None:
         args.variants = list(known)
     if strangers := [v for v in args.variants if v not in known]:
         parser.error(f"--variants {' '.join(strangers)}: here there are {', '.join(known)}")
-    if args.repeats is None:
-        args.repeats = 2 if args.quick else 5
+    if args.dtype is None:
+        args.dtype = ["f32"] if args.gpu else ["f32", "bf16"]
+    elif args.gpu and args.dtype != ["f32"]:
+        parser.error("--gpu measures f32")
+    if args.rounds is None:
+        args.rounds = 2 if args.quick else 5
     if args.seconds is None:
-        args.seconds = 1.0 if args.quick else 5.0
-    if args.threads < 1 or args.repeats < 1 or args.seconds <= 0:
-        parser.error("--threads, --repeats and --seconds must be positive")
-    args.ingot, args.fma_peak = args.ingot.absolute(), args.fma_peak.absolute()
+        args.seconds = 1.0 if args.quick else 3.0
+    if args.threads < 1 or args.rounds < 1 or args.seconds <= 0 or (args.minutes is not None and args.minutes <= 0):
+        parser.error("--threads, --rounds, --minutes and --seconds must be positive")
+    args.ingot, args.fma_peak, args.train_losses = (p.absolute() for p in (args.ingot, args.fma_peak, args.train_losses))
     return args
 
 
 def main(arguments=None):
     args = parse(arguments)
+    if args.gate:
+        return gate.main(["--accept"] if args.accept else [])
     try:
         if args.cpu or args.gpu:
-            result = measure(args)
-            path = save(result, args.output)
-            print(f"\n{table(result)}\n\nWritten to {path}")
+            path = measure(args)
+            print(f"\n{report.table(json.loads(path.read_text()))}\n\nWritten to {path}")
         if args.show is not None:
-            print(table(json.loads(pathlib.Path(args.show or newest()).read_text())))
-        if args.readme is not None:
-            rewrite_readme(pathlib.Path(args.readme) if args.readme else newest(), ROOT / "README.md")
+            path = pathlib.Path(args.show) if args.show else report.newest(RESULTS)
+            print(report.table(json.loads(path.read_text())))
+        if args.write is not None:
+            path = pathlib.Path(args.write) if args.write else report.newest(RESULTS)
+            report.write(path, ROOT)
+            print(f"README.md and the plots hold the figures of {path.name}")
     except Failure as e:
         print(f"compare: {e}", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ import statistics
 import sys
 
 import compare
+import report
 from compare import Failure, ROOT
 
 PAGE = ROOT / "docs" / "convergence.md"
@@ -110,6 +111,20 @@ def load(given):
     return max(runs, key=lambda r: r["date"])
 
 
+def parts(page):
+    text = page.read_text() if page.exists() else ""
+    return report.between(text, page.name, MARK_BEGIN, MARK_END)
+
+
+def read_page(page):
+    return parts(page)[1].strip("\n")
+
+
+def write_page(page, body):
+    before, _, after = parts(page)
+    page.write_text(f"{before}\n{body}\n{after}")
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", action="store_true", help="train, and write the results")
@@ -141,8 +156,8 @@ def main(arguments=None):
         if args.show is not None:
             print(table(load(args.show)))
         if args.docs is not None:
-            compare.write_between(args.page, MARK_BEGIN, MARK_END, table(load(args.docs)))
-        if args.check is not None and compare.read_between(args.page, MARK_BEGIN, MARK_END) != table(load(args.check)):
+            write_page(args.page, table(load(args.docs)))
+        if args.check is not None and read_page(args.page) != table(load(args.check)):
             raise Failure(f"{args.page.name} does not hold the table of the results; convergence.py --docs writes it")
     except (Failure, OSError) as e:
         print(f"convergence: {e}", file=sys.stderr)

@@ -1,21 +1,27 @@
-// Prints the peak rate of f32 multiply-adds of T threads (tools/fma_peak.h), against which compare.py states
-// shares.
+// Prints the peak multiply-add rates of T threads, in f32 and of bf16 products (tools/peak.h):
 //
-//   fma_peak --threads 2 --seconds 1     ->  {"gflops": 231.8, "threads": 2, "isa": "avx512"}
-#include "tools/fma_peak.h"
-
+//   fma_peak --threads 2 --seconds 1  ->  {"gflops": 231.8, "threads": 2, "isa": "avx512",
+//                                          "bf16_gflops": 460.1, "bf16_isa": "avx512_bf16"}
+//
+// bf16_gflops is null where it was not measured.
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
 
+#include "tools/peak.h"
+
 namespace {
+
+using namespace ingot::tools;
 
 constexpr const char* kUsage =
     "usage: fma_peak [--threads T] [--seconds S]\n"
-    "Prints the peak f32 multiply-add rate of T threads as JSON, e.g. fma_peak --threads 2\n";
+    "Prints the peak multiply-add rates of T threads as JSON, S seconds for f32 and S for bf16, e.g.\n"
+    "fma_peak --threads 2\n";
 
 int fail(const std::string& problem) {
   std::cerr << "fma_peak: " << problem << "\n" << kUsage;
@@ -45,7 +51,11 @@ int main(int argc, char** argv) {
     else
       seconds = value;
   }
-  const ingot::tools::FmaRate peak = ingot::tools::fma_peak(threads, seconds);
-  std::cout << "{\"gflops\": " << peak.flops / 1e9 << ", \"threads\": " << threads << ", \"isa\": \""
-            << peak.isa << "\"}\n";
+  const Peak f32 = f32_peak(threads, seconds);
+  std::cout << "{\"gflops\": " << f32.flops / 1e9 << ", \"threads\": " << threads << ", \"isa\": \""
+            << f32.isa << "\", \"bf16_gflops\": ";
+  if (const std::optional<Peak> bf16 = bf16_peak(threads, seconds))
+    std::cout << bf16->flops / 1e9 << ", \"bf16_isa\": \"" << bf16->isa << "\"}\n";
+  else
+    std::cout << "null, \"bf16_isa\": \"amx_bf16\"}\n";
 }

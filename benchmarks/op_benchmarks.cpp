@@ -3,138 +3,83 @@
 //
 //   cmake --preset release -DINGOT_BUILD_BENCHMARKS=ON && cmake --build --preset release --target
 //   op_benchmarks build/release/bin/op_benchmarks --threads=2 --benchmark_filter=conv2d
+//   build/release/bin/op_benchmarks --benchmark_out=ops.json --benchmark_out_format=json
 //   build/release/bin/op_benchmarks --problem='softmax f32[256, 1000]' --problem='conv2d f32[8, 3, 32, 32]
 //   f32[16, 3, 3, 3] {padding=[1, 1]}'
 //
-// A problem is an op, the types of its operands and its attributes, written as in a graph's text
-// (core/op/text.h).
+// Operations and bytes are those of the registry's cost. `roofline` is the time that the machine needs at
+// least, by the peak and the copy bandwidth measured in the same run (they stand in the context of the JSON),
+// over the time taken: 1 is all there is. Operands that stay in a cache may exceed it, since the bandwidth is
+// memory's; functions such as exp have fewer operations in the cost than instructions.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
+#include <exception>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
-#include "core/base/philox.h"
+#include "tools/peak.h"
+#include "benchmarks/problems.h"
 #include "core/op/registry.h"
-#include "core/op/text.h"
-#include "core/runtime/session.h"
 
 namespace {
 
 using namespace ingot;
 
-// The layers of the published networks, and memory-bound ops on 64 MiB.
-constexpr const char* kProblems[] = {
-    "conv2d f32[16, 3, 224, 224] f32[64, 3, 7, 7] {stride=[2, 2], padding=[3, 3]}",
-    "conv2d f32[16, 64, 56, 56] f32[64, 64, 3, 3] {padding=[1, 1]}",
-    "conv2d f32[16, 64, 56, 56] f32[256, 64, 1, 1]",
-    "conv2d f32[16, 512, 7, 7] f32[512, 512, 3, 3] {padding=[1, 1]}",
-    "conv2d f32[128, 16, 32, 32] f32[16, 16, 3, 3] {padding=[1, 1]}",
-    "conv2d f32[16, 96, 112, 112] f32[96, 1, 3, 3] {padding=[1, 1], groups=96}",
-    "conv2d f32[64, 1, 28, 28] f32[6, 1, 5, 5] {padding=[2, 2]}",
-    "conv2d_grad_input f32[16, 64, 56, 56] f32[64, 64, 3, 3] {padding=[1, 1], input_shape=[16, 64, 56, 56]}",
-    "conv2d_grad_input f32[64, 16, 10, 10] f32[16, 6, 5, 5] {input_shape=[64, 6, 14, 14]}",
-    "conv2d_grad_weight f32[16, 64, 56, 56] f32[16, 64, 56, 56] {padding=[1, 1], weight_shape=[64, 64, 3, "
-    "3]}",
-    "conv2d_grad_weight f32[64, 1, 28, 28] f32[64, 6, 28, 28] {padding=[2, 2], weight_shape=[6, 1, 5, 5]}",
-    "matmul f32[512, 512] f32[512, 512]",
-    "matmul f32[64, 400] f32[120, 400] {transpose_b=true}",
-    "matmul f32[16, 128, 64] f32[16, 64, 128]",
-    "max_pool2d f32[16, 64, 112, 112] {kernel=[3, 3], stride=[2, 2], padding=[1, 1]}",
-    "max_pool2d f32[64, 6, 28, 28]",
-    "avg_pool2d f32[16, 64, 56, 56] {kernel=[2, 2], stride=[2, 2]}",
-    "adaptive_avg_pool2d f32[64, 512, 7, 7] {output_size=[1, 1]}",
-    "add f32[16777216] f32[16777216]",
-    "relu f32[16777216]",
-    "gelu f32[16777216]",
-    "exp f32[16777216]",
-    "add f32[16, 64, 128, 128] f32[64, 1, 1]",
-    "softmax f32[16384, 1024]",
-    "log_softmax f32[16384, 1000]",
-    "reduce_sum f32[16384, 1024] {axes=[1]}",
-    "reduce_sum f32[16384, 1024] {axes=[0]}",
-    "transpose f32[4096, 4096] {perm=[1, 0]}",
+struct Machine {
+  int threads = 0;                            // as asked for; 0 uses every core
+  double f32 = 0.0, bf16 = 0.0, bytes = 0.0;  // a second
 };
 
-// Operands are inputs, but for the second one, which is a state: weights lie as their op wants them.
-ProgramPtr compile_problem(const std::string& text, int threads) {
-  const std::size_t brace = text.find('{');
-  const std::string head = text.substr(0, brace),
-                    attributes = brace == std::string::npos ? "" : text.substr(brace);
-  const std::size_t name_end = head.find(' ');
-  const std::string name = head.substr(0, name_end);
-  const OpDef& def = op(name);
-  std::vector<TensorType> types;
-  for (std::size_t at = name_end; at != std::string::npos && at < head.size();) {
-    const std::size_t begin = head.find_first_not_of(' ', at);
-    if (begin == std::string::npos) break;
-    std::size_t end = head.find(']', begin);
-    if (end == std::string::npos)
-      throw UsageError(cat("'", text, "': expected a type such as f32[8, 4] in '", head.substr(begin), "'"));
-    end = std::min(head.find(' ', end), head.size());
-    types.push_back(parse_type(head.substr(begin, end - begin)));
-    at = end;
-  }
-  // The parser reads the attributes; it takes types as written, so any will do here.
-  std::string node = "%r = " + name + "(", declarations;
-  for (std::size_t i = 0; i < types.size(); ++i) {
-    declarations += cat("%", i, " = input \"i", i, "\" : ", to_string(types[i]), "\n");
-    node += cat(i == 0 ? "%" : ", %", i);
-  }
-  const Graph parsed =
-      parse_graph(cat(declarations, node, ") ", attributes, attributes.empty() ? "" : " ", ": f32[1]\n"));
-
-  Graph g;
-  Node n;
-  n.op = name;
-  n.attrs = parsed.nodes().at(0).attrs;
-  for (std::size_t i = 0; i < types.size(); ++i)
-    n.inputs.push_back(i == 1 && is_floating(types[i].dtype) ? g.add_state({.value = {},
-                                                                            .name = "i1",
-                                                                            .role = StateRole::Parameter,
-                                                                            .trainable = true,
-                                                                            .init = Init::uniform(-1, 1)},
-                                                                           types[i])
-                                                             : g.add_input(cat("i", i), types[i]));
-  const NodeId id = g.add_node(std::move(n), infer(def, parsed.nodes().at(0).attrs, types));
-  for (std::size_t k = 0; k < g.node(id).outputs.size(); ++k)
-    g.add_output(cat("o", k), g.node(id).outputs[k]);
-  return compile(g, {.target = Target::cpu(threads)});
+Machine measure_machine(int threads) {
+  const int all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int used = threads > 0 ? threads : all;
+  const tools::Peak f32 = tools::f32_peak(used, 0.5);
+  Machine m{threads, f32.flops, 0.0, tools::copy_bandwidth(used, 0.5)};
+  if (const auto bf16 = tools::bf16_peak(used, 0.5)) m.bf16 = bf16->flops;
+  benchmark::AddCustomContext("threads", cat(used));
+  benchmark::AddCustomContext("peak_f32_flops", cat(m.f32));
+  benchmark::AddCustomContext("peak_bf16_flops", m.bf16 > 0.0 ? cat(m.bf16) : "not measured");
+  benchmark::AddCustomContext("copy_bytes_per_second", cat(m.bytes));
+  return m;
 }
 
-void fill(const Session& s) {
-  for (const ValueId v : s.program().graph().inputs()) {
-    const Tensor t = s.input(s.program().graph().value(v).name);
-    const Philox rng(1, v.index);
-    for (std::int64_t i = 0; i < t.numel(); ++i)
-      t.set(i, is_floating(t.dtype())
-                   ? 2.0 * static_cast<double>(uniform01(rng.bits(static_cast<std::uint64_t>(i)))) - 1.0
-                   : 0.0);
-  }
+// Seconds that the node needs at least; 0 where the peak of its type is not known.
+double least_seconds(const Graph& g, const Node& n, const Cost& c, const Machine& m) {
+  const bool bf16 = op(n.op).precision == Precision::Compute && !n.inputs.empty() &&
+                    g.type(n.inputs[0]).dtype == DType::BF16;
+  const double peak = bf16 ? m.bf16 : m.f32;
+  return peak > 0.0 ? std::max(c.flops / peak, c.bytes / m.bytes) : 0.0;
 }
 
-bool is_timed(const Node& n) {
-  return n.op != "reorder";
-}
-
-void run_problem(benchmark::State& state, const std::string& text, int threads) {
+void run_problem(benchmark::State& state, const bench::Problem& problem, const Machine& machine) {
   try {
-    const ProgramPtr program = compile_problem(text, threads);
+    const ProgramPtr program = bench::compile_problem(problem.text, machine.threads);
     Session session(program, {.seed = 1});
-    fill(session);
+    bench::fill(session, problem.integers);
     session.run();
     const Graph& g = program->graph();
+    const bool reorders = problem.text.starts_with("reorder ");
+    const auto is_timed = [&](const Node& n) { return reorders || n.op != "reorder"; };
     Cost c;
+    double least = 0.0;
     std::string kernels;
     for (const NodeId id : program->schedule()) {
-      if (!is_timed(g.node(id))) continue;
-      const Cost one = cost(g, g.node(id));
+      const Node& n = g.node(id);
+      if (!is_timed(n)) continue;
+      const Cost one = cost(g, n);
       c.flops += one.flops;
       c.bytes += one.bytes;
+      least += least_seconds(g, n, one, machine);
       kernels += (kernels.empty() ? "" : " ") + program->step(id).kernel;
+    }
+    if (kernels.empty()) {
+      state.SkipWithError("no step is left of it when it is compiled");
+      return;
     }
     for (auto _ : state) {
       double ms = 0.0;
@@ -146,6 +91,8 @@ void run_problem(benchmark::State& state, const std::string& text, int threads) 
     state.SetLabel(kernels);
     state.counters["FLOP/s"] = benchmark::Counter(c.flops * runs, benchmark::Counter::kIsRate);
     state.counters["B/s"] = benchmark::Counter(c.bytes * runs, benchmark::Counter::kIsRate);
+    if (least > 0.0)
+      state.counters["roofline"] = benchmark::Counter(least * runs, benchmark::Counter::kIsRate);
   } catch (const std::exception& e) {
     state.SkipWithError(e.what());
   }
@@ -155,27 +102,28 @@ void run_problem(benchmark::State& state, const std::string& text, int threads) 
 
 int main(int argc, char** argv) {
   int threads = 0;
-  std::vector<std::string> problems;
+  std::vector<bench::Problem> problems;
   std::vector<char*> rest;
   for (int i = 0; i < argc; ++i) {
     const std::string_view a = argv[i];
     if (a.starts_with("--problem="))
-      problems.emplace_back(a.substr(10));
+      problems.push_back({std::string(a.substr(10))});
     else if (a.starts_with("--threads="))
       threads = std::atoi(argv[i] + 10);
     else
       rest.push_back(argv[i]);
   }
-  if (problems.empty()) problems.assign(std::begin(kProblems), std::end(kProblems));
+  if (problems.empty()) problems = bench::problems();
   int count = static_cast<int>(rest.size());
   benchmark::Initialize(&count, rest.data());
   if (benchmark::ReportUnrecognizedArguments(count, rest.data())) {
     std::fprintf(stderr, "op_benchmarks also knows --threads=N and --problem='OP TYPES {ATTRIBUTES}'\n");
     return 1;
   }
-  for (const std::string& text : problems)
-    benchmark::RegisterBenchmark(text.c_str(),
-                                 [text, threads](benchmark::State& s) { run_problem(s, text, threads); })
+  const Machine machine = measure_machine(threads);
+  for (const bench::Problem& p : problems)
+    benchmark::RegisterBenchmark(p.text.c_str(),
+                                 [p, machine](benchmark::State& s) { run_problem(s, p, machine); })
         ->UseManualTime()
         ->Unit(benchmark::kMicrosecond);
   benchmark::RunSpecifiedBenchmarks();

@@ -7,7 +7,8 @@ peak_bytes (VmHWM, the peak resident memory of this process; with --device cuda 
 
 A training step is zero_grad(set_to_none=True), forward, cross-entropy, backward, SGD with momentum (fused=True, one
 pass over each parameter). Inputs are random and stay the same, already in the layout that the variant wants: PyTorch
-pays for no copy. The variants:
+pays for no copy. With `--dtype bf16` forward pass and loss run under torch.autocast (weights stay f32), as PyTorch's users
+train in bf16. The variants:
 
     nchw            eager, the default layout
     channels_last   eager, model and input in channels_last
@@ -19,11 +20,15 @@ pays for no copy. The variants:
 On a GPU cuDNN chooses algorithms by measuring (cudnn.benchmark), TF32 is off, as it is in Ingot unless asked for, and a step
 ends when the GPU has finished it.
 
+`--losses N` prints instead {"losses": [..]}, those of N training steps from the weights and data of tests/golden/formula.py, with
+SGD of momentum 0.9 and --lr; train_losses is Ingot's side.
+
 `--flops` prints instead the operations of the matrix products and convolutions for one image, {"train": ..,
 "infer": ..} per model, a multiply-add counting as two; compare.py uses that one count for both sides.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -44,11 +49,16 @@ def parse():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--mode", choices=("train", "infer"), default="train")
     parser.add_argument("--variant", choices=sorted({*VARIANTS["cpu"], *VARIANTS["cuda"]}), default="channels_last")
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--device", choices=list(VARIANTS), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="measure at least this long, and five steps")
-    parser.add_argument("--warmup-seconds", type=float, default=2.0, help="warm up at least this long, and three steps")
+    parser.add_argument("--warmup-seconds", type=float, default=1.0, help="warm up at least this long, and three steps")
     parser.add_argument("--flops", action="store_true")
+    parser.add_argument("--losses", type=int, metavar="STEPS")
+    parser.add_argument("--lr", type=float, default=0.001, help="for --losses")
+    parser.add_argument("--image-size", type=int, help="for --losses; default: the model's own")
+    parser.add_argument("--classes", type=int, default=10, help="for --losses")
     return parser.parse_args()
 
 
@@ -62,6 +72,12 @@ from torch.nn.functional import cross_entropy  # noqa: E402
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "golden"))
 import torch_models  # noqa: E402
+
+
+def precision():
+    if ARGS.dtype == "f32":
+        return contextlib.nullcontext()
+    return torch.autocast(ARGS.device, dtype=torch.bfloat16)
 
 
 def make_step(name):
@@ -81,7 +97,7 @@ def make_step(name):
         forward = torch.compile(model, mode="max-autotune" if ARGS.variant == "compile_max" else None)
     if ARGS.mode == "infer":
         def step():
-            with torch.no_grad():
+            with torch.no_grad(), precision():
                 return forward(x)
         return graphed(step) if ARGS.variant == "graph" else step
 
@@ -89,7 +105,8 @@ def make_step(name):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(forward(x), y)
+        with precision():
+            loss = cross_entropy(forward(x), y)
         loss.backward()
         optimizer.step()
     return graphed(step) if ARGS.variant == "graph" else step
@@ -157,6 +174,32 @@ def onednn_version():
     return "none"
 
 
+def losses():
+    import numpy as np
+    import formula
+    _, sample = MODELS[ARGS.model[0]]
+    sample = (sample[0], *[ARGS.image_size or s for s in sample[1:]])
+    model = torch_models.make(ARGS.model[0], ARGS.classes)
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            value.copy_(torch.from_numpy(np.asarray(formula.parameter(key, tuple(value.shape)))))
+    shape = (ARGS.batch_size, *sample)
+    batches = [(torch.from_numpy(formula.unit(f"input/{b}", shape)),
+                torch.from_numpy(formula.labels(f"label/{b}", ARGS.batch_size, ARGS.classes))) for b in range(4)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=ARGS.lr, momentum=0.9)
+    model.train()
+    out = []
+    for step in range(ARGS.losses):
+        x, y = batches[step % len(batches)]
+        optimizer.zero_grad()
+        with precision():
+            loss = cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        out.append(loss.item())
+    return {"losses": out}
+
+
 def flops():
     from torch.utils.flop_counter import FlopCounterMode
     result = {}
@@ -181,4 +224,4 @@ if __name__ == "__main__":
     if ARGS.device == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    print(json.dumps(flops() if ARGS.flops else measure()))
+    print(json.dumps(flops() if ARGS.flops else losses() if ARGS.losses else measure()))

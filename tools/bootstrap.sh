@@ -50,6 +50,7 @@ missing() {
   has git || echo git
   has python3 || echo python3
   has ccache || echo ccache
+  has valgrind || ! is_debian || echo valgrind  # benchmarks/gate.py; elsewhere the gate says that it is skipped
   if [ $lint = yes ]; then
     has clang-format || echo clang-format
     has clang-tidy || echo clang-tidy

@@ -186,7 +186,7 @@ class Check:
 
     def bench(self, model, mode, tests):
         python = self.found["programs"].get("torch")
-        peers = ["--python", python, "--repeats", "3", "--seconds", "1"] if python else ["--variants"]
+        peers = ["--python", python, "--rounds", "3", "--seconds", "1"] if python else ["--variants"]
         output = self.folder / "bench" / f"{model}.{mode}.json"
         return {"name": f"bench.{model}.{mode}", "timeout": 600, "environment": {**tests[0]["environment"]}, "alone": not python,
                 "output": output,

@@ -15,14 +15,15 @@ A model's parameters depend on their state-dict key and shape alone, in float32 
     three or more axes        unit * float32(sqrt(6 / fan_in)), fan_in = elements / shape[0]
     two axes                  unit * float32(sqrt(1 / fan_in))
     one axis, "...weight"     1 + unit / 4, or a quarter of that where the key ends in "bn2.weight"
+                              or "bn3.weight"
     one axis, "...bias"       unit / 8
     "...running_mean"       0
     "...running_var"        1
     "...num_batches_tracked"  0
 
-The last normalisation of a residual branch (bn2 of a basic block) starts small, and so does the last layer, because
-otherwise training is chaotic: rounding errors of float32 grow a thousandfold within ten steps and no two programs
-agree.
+The last normalisation of a residual branch (bn2 of a basic block, bn3 of a bottleneck) starts small, and so does the
+last layer, because otherwise training is chaotic: rounding errors of float32 grow a thousandfold within ten steps and
+no two programs agree.
 
 The C++ twin is tests/support/formula.h; tests/base/test_formula.cpp holds values printed by
 `python tests/golden/formula.py`.
@@ -77,7 +78,7 @@ def parameter(key, shape):
         return u * np.float32(math.sqrt((6.0 if len(shape) > 2 else 1.0) / fan_in))
     if key.endswith("weight"):
         scale = np.float32(1) + u * np.float32(0.25)
-        return scale * np.float32(0.25) if key.endswith("bn2.weight") else scale
+        return scale * np.float32(0.25) if key.endswith(("bn2.weight", "bn3.weight")) else scale
     if key.endswith("bias"):
         return u * np.float32(0.125)
     raise ValueError(f"no rule for the state-dict entry {key!r} of shape {tuple(shape)}")

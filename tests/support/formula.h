@@ -69,7 +69,7 @@ inline Tensor parameter(std::string_view key, const Shape& shape) {
     const float bound = static_cast<float>(std::sqrt(gain / fan_in));
     for (std::int64_t i = 0; i < t.numel(); ++i) out[i] = unit_value(hash, i) * bound;
   } else if (key.ends_with("weight")) {
-    const float last = key.ends_with("bn2.weight") ? 0.25f : 1.0f;
+    const float last = key.ends_with("bn2.weight") || key.ends_with("bn3.weight") ? 0.25f : 1.0f;
     for (std::int64_t i = 0; i < t.numel(); ++i) out[i] = (1.0f + unit_value(hash, i) * 0.25f) * last;
   } else if (key.ends_with("bias")) {
     for (std::int64_t i = 0; i < t.numel(); ++i) out[i] = unit_value(hash, i) * 0.125f;

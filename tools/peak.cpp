@@ -1,12 +1,16 @@
-#include "tools/fma_peak.h"
+#include "tools/peak.h"
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
+#include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -44,6 +48,24 @@ __attribute__((target("avx512f"))) float run_avx512() {
   return lanes[0];
 }
 
+// A dot product of two pairs per f32 lane: twice the multiply-adds of an f32 instruction.
+__attribute__((target("avx512f,avx512bf16"))) float run_avx512_bf16() {
+  constexpr int kAccumulators = 16;
+  // Products of 2^-8 and 2^-8: sums grow, but stay far from where adding another changes nothing.
+  const __m512bh factor = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0x1p-8f), _mm512_set1_ps(0x1p-8f));
+  __m512 acc[kAccumulators];
+  for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int n = 0; n < kIterations; ++n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_dpbf16_ps(acc[i], factor, factor);
+  }
+  __m512 sum = acc[0];
+  for (int i = 1; i < kAccumulators; ++i) sum = _mm512_add_ps(sum, acc[i]);
+  alignas(64) float lanes[16];
+  _mm512_store_ps(lanes, sum);
+  return lanes[0];
+}
+
 __attribute__((target("avx2,fma"))) float run_avx2() {
   constexpr int kAccumulators = 12;  // with the two constants they fit the 16 registers
   const __m256 scale = _mm256_set1_ps(kScale), shift = _mm256_set1_ps(kShift);
@@ -56,26 +78,6 @@ __attribute__((target("avx2,fma"))) float run_avx2() {
   __m256 sum = acc[0];
   for (int i = 1; i < kAccumulators; ++i) sum = _mm256_add_ps(sum, acc[i]);
   return _mm256_cvtss_f32(sum);
-}
-#endif
-
-#if defined(__x86_64__)
-// Sums of pairs of bf16 products in f32: four operations a lane.
-__attribute__((target("avx512f,avx512bf16"))) float run_bf16() {
-  constexpr int kAccumulators = 16;
-  const __m512bh ones = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1.0f), _mm512_set1_ps(1.0f));
-  const __m512bh shift = _mm512_cvtne2ps_pbh(_mm512_set1_ps(kShift), _mm512_set1_ps(kShift));
-  __m512 acc[kAccumulators];
-  for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_set1_ps(static_cast<float>(i));
-  for (int n = 0; n < kIterations; ++n) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kAccumulators; ++i) acc[i] = _mm512_dpbf16_ps(acc[i], ones, shift);
-  }
-  __m512 sum = acc[0];
-  for (int i = 1; i < kAccumulators; ++i) sum = _mm512_add_ps(sum, acc[i]);
-  alignas(64) float lanes[16];
-  _mm512_store_ps(lanes, sum);
-  return lanes[0];
 }
 #endif
 
@@ -113,6 +115,19 @@ Kernel widest_kernel() {
   return {"baseline", run_baseline, 2.0 * kIterations * 12 * 4};
 }
 
+// Null where another kernel would be the ceiling.
+std::optional<Kernel> widest_bf16_kernel() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kAmxBf16 = 1u << 22;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0) return std::nullopt;
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bf16"))
+    return Kernel{"avx512_bf16", run_avx512_bf16, 2.0 * kIterations * 16 * 32};
+#endif
+  return widest_kernel();
+}
+
 // Operations a second of all threads together over one window. The threads spin until all have started.
 double measure(const Kernel& kernel, int threads, double seconds) {
   std::atomic<int> waiting{threads};
@@ -141,27 +156,45 @@ double measure(const Kernel& kernel, int threads, double seconds) {
 
 constexpr int kWindows = 10;
 
-double best_of(const Kernel& kernel, int threads, double seconds) {
+Peak peak_of(const Kernel& kernel, int threads, double seconds) {
   double best = 0.0;
   for (int w = 0; w < kWindows; ++w) best = std::max(best, measure(kernel, threads, seconds / kWindows));
-  return best;
+  return {best, kernel.isa};
 }
 
 }  // namespace
 
-FmaRate fma_peak(int threads, double seconds) {
-  const Kernel kernel = widest_kernel();
-  return {best_of(kernel, threads, seconds), kernel.isa};
+Peak f32_peak(int threads, double seconds) {
+  return peak_of(widest_kernel(), threads, seconds);
 }
 
-double bf16_peak(int threads, double seconds) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bf16"))
-    return best_of({"avx512_bf16", run_bf16, 4.0 * kIterations * 16 * 16}, threads, seconds);
-#endif
-  static_cast<void>(threads), static_cast<void>(seconds);
-  return 0.0;
+std::optional<Peak> bf16_peak(int threads, double seconds) {
+  const std::optional<Kernel> kernel = widest_bf16_kernel();
+  if (!kernel) return std::nullopt;
+  return peak_of(*kernel, threads, seconds);
+}
+
+double copy_bandwidth(int threads, double seconds) {
+  constexpr std::size_t kBytes = std::size_t{64} << 20;  // a thread's buffer: beyond the caches
+  std::vector<std::unique_ptr<char[]>> from, to;
+  for (int t = 0; t < threads; ++t) {
+    from.push_back(std::make_unique<char[]>(kBytes));
+    to.push_back(std::make_unique<char[]>(kBytes));
+    std::memset(from.back().get(), 1, kBytes);
+    std::memset(to.back().get(), 2, kBytes);
+  }
+  double best = 0.0, spent = 0.0;
+  while (spent < seconds) {
+    const Clock::time_point start = Clock::now();
+    std::vector<std::thread> pool;
+    for (std::size_t t = 0; t < from.size(); ++t)
+      pool.emplace_back([&, t] { std::memcpy(to[t].get(), from[t].get(), kBytes); });
+    for (std::thread& t : pool) t.join();
+    const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::max(best, 2.0 * static_cast<double>(kBytes) * threads / elapsed);
+    spent += elapsed;
+  }
+  return best;
 }
 
 }  // namespace ingot::tools
