@@ -25,6 +25,7 @@ struct Kernel {
   float (*run)();  // kIterations rounds over all accumulators; the value keeps the work from being optimised
                    // away
   double flops;    // of one call
+  int lanes;
 };
 
 #if defined(__x86_64__)
@@ -106,11 +107,11 @@ float run_baseline() {
 Kernel widest_kernel() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) return {"avx512", run_avx512, 2.0 * kIterations * 16 * 16};
+  if (__builtin_cpu_supports("avx512f")) return {"avx512", run_avx512, 2.0 * kIterations * 16 * 16, 16};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"avx2", run_avx2, 2.0 * kIterations * 12 * 8};
+    return {"avx2", run_avx2, 2.0 * kIterations * 12 * 8, 8};
 #endif
-  return {"baseline", run_baseline, 2.0 * kIterations * 12 * 4};
+  return {"baseline", run_baseline, 2.0 * kIterations * 12 * 4, 4};
 }
 
 // Operations a second of all threads together over one window. The threads spin until all have started.
@@ -151,14 +152,14 @@ double best_of(const Kernel& kernel, int threads, double seconds) {
 
 FmaRate fma_peak(int threads, double seconds) {
   const Kernel kernel = widest_kernel();
-  return {best_of(kernel, threads, seconds), kernel.isa};
+  return {best_of(kernel, threads, seconds), kernel.isa, kernel.lanes};
 }
 
 double bf16_peak(int threads, double seconds) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512bf16"))
-    return best_of({"avx512_bf16", run_bf16, 4.0 * kIterations * 16 * 16}, threads, seconds);
+    return best_of({"avx512_bf16", run_bf16, 4.0 * kIterations * 16 * 16, 32}, threads, seconds);
 #endif
   static_cast<void>(threads), static_cast<void>(seconds);
   return 0.0;

@@ -12,6 +12,7 @@ namespace ingot::tools {
 struct FmaRate {
   double flops = 0.0;  // operations a second
   const char* isa = "";
+  int lanes = 1;  // f32 elements of a vector
 };
 FmaRate fma_peak(int threads, double seconds);
 // With the processor's dot products of bf16; 0 where it has none.

@@ -135,7 +135,9 @@ Machine measure_cpu(const Target& cpu, const MeasureOptions& options) {
   const double bare = options.seconds / 5.0;
   say("peak of multiply-adds");
   m.vector = m.matrix = {};
-  const double f32 = fma_peak(cpu.threads, bare / 3).flops, bf16 = bf16_peak(cpu.threads, bare / 6);
+  const FmaRate fma = fma_peak(cpu.threads, bare / 3);
+  const double f32 = fma.flops, bf16 = bf16_peak(cpu.threads, bare / 6);
+  m.lanes = fma.lanes;
   m.vector[static_cast<std::size_t>(DType::F32)] = m.matrix[static_cast<std::size_t>(DType::F32)] = f32;
   m.vector[static_cast<std::size_t>(DType::F64)] = m.matrix[static_cast<std::size_t>(DType::F64)] = f32 / 2.0;
   m.matrix[static_cast<std::size_t>(DType::BF16)] = bf16;
