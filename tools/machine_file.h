@@ -5,7 +5,7 @@
 // and `cpu`, one thread of a CPU that nobody measured. `ingot machine --measure` writes this machine's own
 // into the cache folder.
 //
-//   {"name": "NVIDIA H200", "source": "...", "threads": 0, "launch_seconds": 1.5e-6,
+//   {"name": "NVIDIA H200", "source": "...", "threads": 0, "lanes": 8, "launch_seconds": 1.5e-6,
 //    "vector_flops": {"f32": 67e12}, "matrix_flops": {"f32": 67e12, "tf32": 394e12, "bf16": 788e12},
 //    "memory": [{"level": "L2", "bytes": 6e7, "bytes_per_second": 6e12},
 //               {"level": "memory", "bytes_per_second": 4.3e12}],
