@@ -6,6 +6,9 @@
 #include "core/base/philox.h"
 #include "core/op/registry.h"
 #include "core/op/text.h"
+#include "core/runtime/program.h"
+#include "core/runtime/session.h"
+#include "tools/op_problem.h"
 
 namespace ingot::bench {
 

@@ -258,4 +258,12 @@ Machine machine_of(const Target& target) {
                        kExamples, ") and pass it to --machine"));
 }
 
+SecondsOracle seconds_on(const Target& target) {
+  try {
+    return [m = machine_of(target)](const Graph& g, const Node& n) { return predict(m, g, n).seconds; };
+  } catch (const UsageError&) {
+    return {};
+  }
+}
+
 }  // namespace ingot::tools

@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/passes/pass.h"
 #include "core/plan/cost_model.h"
 #include "core/runtime/target.h"
 
@@ -44,5 +45,7 @@ std::string measured_machine_path(const Target& cpu);
 // scaled, for another number; the program's description of a GPU by its name. Throws UsageError that says
 // what to do where there is none.
 Machine machine_of(const Target& target);
+// What a node should take there (CompileOptions::node_seconds); null where nothing is known of the target.
+SecondsOracle seconds_on(const Target& target);
 
 }  // namespace ingot::tools
