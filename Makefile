@@ -8,7 +8,7 @@ JOBS   ?= $(shell nproc)
 
 build = cmake --preset $(1) && cmake --build --preset $(1) --parallel $(JOBS)
 
-.PHONY: help train build test test-release test-asan test-tsan verified gpu-check bench bench-ops format lint clean bootstrap
+.PHONY: help train build test test-release test-asan test-tsan verified gpu-check bench bench-ops convergence format lint clean bootstrap
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -43,6 +43,10 @@ bench: build ## Ingot and PyTorch side by side on the CPU
 bench-ops: bootstrap ## each op alone: time, kernel, FLOP/s and bytes/s; ARGS=--benchmark_filter=conv2d
 	cmake --preset release -DINGOT_BUILD_BENCHMARKS=ON && cmake --build --preset release --parallel $(JOBS) --target op_benchmarks
 	build/release/bin/op_benchmarks $(ARGS)
+
+convergence: build ## final accuracies in f32, bf16 and f16 over three seeds, into docs/convergence.md; about an hour
+	python3 benchmarks/convergence.py --run $(ARGS)
+	python3 benchmarks/convergence.py --docs
 
 format: ## clang-format over all C++ files
 	tools/bootstrap.sh --lint

@@ -1,4 +1,4 @@
-// Prints the peak multiply-add rates of T threads, in f32 and of bf16 products (benchmarks/peak.h):
+// Prints the peak multiply-add rates of T threads, in f32 and of bf16 products (tools/peak.h):
 //
 //   fma_peak --threads 2 --seconds 1  ->  {"gflops": 231.8, "threads": 2, "isa": "avx512",
 //                                          "bf16_gflops": 460.1, "bf16_isa": "avx512_bf16"}
@@ -12,11 +12,11 @@
 #include <string_view>
 #include <thread>
 
-#include "benchmarks/peak.h"
+#include "tools/peak.h"
 
 namespace {
 
-using namespace ingot::bench;
+using namespace ingot::tools;
 
 constexpr const char* kUsage =
     "usage: fma_peak [--threads T] [--seconds S]\n"

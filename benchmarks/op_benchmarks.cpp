@@ -22,7 +22,7 @@
 #include <thread>
 #include <vector>
 
-#include "benchmarks/peak.h"
+#include "tools/peak.h"
 #include "benchmarks/problems.h"
 #include "core/op/registry.h"
 
@@ -38,9 +38,9 @@ struct Machine {
 Machine measure_machine(int threads) {
   const int all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const int used = threads > 0 ? threads : all;
-  const bench::Peak f32 = bench::f32_peak(used, 0.5);
-  Machine m{threads, f32.flops, 0.0, bench::copy_bandwidth(used, 0.5)};
-  if (const auto bf16 = bench::bf16_peak(used, 0.5)) m.bf16 = bf16->flops;
+  const tools::Peak f32 = tools::f32_peak(used, 0.5);
+  Machine m{threads, f32.flops, 0.0, tools::copy_bandwidth(used, 0.5)};
+  if (const auto bf16 = tools::bf16_peak(used, 0.5)) m.bf16 = bf16->flops;
   benchmark::AddCustomContext("threads", cat(used));
   benchmark::AddCustomContext("peak_f32_flops", cat(m.f32));
   benchmark::AddCustomContext("peak_bf16_flops", m.bf16 > 0.0 ? cat(m.bf16) : "not measured");

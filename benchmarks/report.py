@@ -210,13 +210,20 @@ def newest(folder):
     return max(runs)[1]
 
 
+def between(text, name, begin_mark, end_mark):
+    """The page's text before, between and after the two marks."""
+    begin, end = text.find(begin_mark), text.find(end_mark)
+    if begin < 0 or end < begin:
+        raise Failure(f"{name} has no place for the table: it wants the lines\n{begin_mark}\n{end_mark}")
+    begin += len(begin_mark)
+    return text[:begin], text[begin:end], text[end:]
+
+
 def readme_text(result, text, name="README.md"):
     """The README with the run's table and plots between the marks."""
-    begin, end = text.find(MARK_BEGIN), text.find(MARK_END)
-    if begin < 0 or end < begin:
-        raise Failure(f"{name} has no place for the table: it wants the lines\n{MARK_BEGIN}\n{MARK_END}")
+    before, _, after = between(text, name, MARK_BEGIN, MARK_END)
     images = "".join(f"\n![{PLOTS[path]}]({path})" for path in plots(result))
-    return f"{text[:begin]}{MARK_BEGIN}\n{table(result)}\n{images}\n{text[end:]}"
+    return f"{before}\n{table(result)}\n{images}\n{after}"
 
 
 def write(path, root):

@@ -46,13 +46,15 @@ set_target_properties(ingot PROPERTIES
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
 # Compiled for size, because it runs once a program, a run or an epoch, and is most of the library's own code: what compiles
 # graphs, lowers nodes, makes kernels' text, appends graph; JSON and file formats; ops whose references need not be fast, because
-# every type that matters has a lowering.
+# every type that matters has a lowering; lowerings whose time goes into libraries, cpu/simd or memcpy.
 file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/core/autodiff/*.cpp ${PROJECT_SOURCE_DIR}/core/op/*.cpp ${PROJECT_SOURCE_DIR}/core/passes/*.cpp
   ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
-set_property(SOURCE ${once_sources} train/trainer.cpp train/callbacks.cpp core/ops/scan.cpp core/ops/sort.cpp APPEND PROPERTY
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/passes/checkpoint.cpp core/runtime/prediction.cpp
+  train/trainer.cpp train/callbacks.cpp core/ops/scan.cpp core/ops/sort.cpp
+  cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp cpu/ops/norm.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)

@@ -19,7 +19,7 @@ enum class Touched : std::uint8_t { Input, Output };  // which operand 0 of the 
 // The channels-last type of the touched pixels of `image`.
 TensorType touched_type(const TensorType& image, std::array<std::int64_t, 2> stride);
 
-// `product` works on touched_type(image) where the result works on the channels-last f32 `image`.
+// `product` works on touched_type(image) where the result works on the channels-last `image`.
 std::unique_ptr<Step> touched_pixels(std::unique_ptr<PrimitiveStep> product, Touched side,
                                      const TensorType& image, std::array<std::int64_t, 2> stride,
                                      int threads);

@@ -132,6 +132,10 @@ Optimizer::Optimizer(std::string_view name, OptimizerOptions options) : options_
 }
 
 void Optimizer::minimize(Value loss, SourceLoc loc) const {
+  minimize(loss, LossScale(), std::move(loc));
+}
+
+void Optimizer::minimize(Value loss, const LossScale& scaling, SourceLoc loc) const {
   Graph& g = loss.graph();
   struct Group {
     double lr_scale, weight_decay;
@@ -164,7 +168,8 @@ void Optimizer::minimize(Value loss, SourceLoc loc) const {
   }
   if (params.empty()) throw UsageError("minimize: the graph has no trainable parameter");
 
-  const std::vector<Value> grads = differentiate(g, loss, params);
+  LossScaleStep scaled = scaling.begin(loss);
+  const std::vector<Value> grads = differentiate(g, scaled.loss, params);
   const Scope scope(g, "optim", loc);
   std::map<ValueId, Value> grad_of;
   for (std::size_t i = 0; i < params.size(); ++i) {
@@ -173,16 +178,22 @@ void Optimizer::minimize(Value loss, SourceLoc loc) const {
   }
   // The counter counts finished steps; f32 is exact up to 2^24 of them.
   const Value t = state(g, StateRole::Counter, "optim/step", {DType::F32, {}}, Init::constant(0.0), false);
-  const Value step = t + 1.0;
-  g.add_update(t.id(), step.id());
+  Value step = t + 1.0;
   const Value lr = options_.schedule(t, options_.lr);
   output("lr", lr);
-  Value scale = full(g, 1.0, {DType::F32, {}});
-  if (options_.clip_norm > 0.0) {
-    const Value norm = apply1("global_norm", std::span<const Value>(grads));
-    output("grad_norm", norm);
-    scale = minimum(options_.clip_norm / (norm + 1e-6), 1.0);
+  Value scale = scaling.enabled() ? scaled.inverse : full(g, 1.0, {DType::F32, {}});
+  if (scaling.enabled() || options_.clip_norm > 0.0) {
+    Value norm = global_norm(grads);
+    scaling.look_at(scaled, norm);
+    if (options_.clip_norm > 0.0) {
+      if (scaling.enabled()) norm = norm * scaled.inverse;
+      output("grad_norm", norm);
+      const Value clip = minimum(options_.clip_norm / (norm + 1e-6), 1.0);
+      scale = scaling.enabled() ? scale * clip : clip;
+    }
   }
+  g.add_update(t.id(), scaling.enabled() ? where(scaled.finite, step, t).id() : step.id());
+  if (scaling.enabled()) step = where(scaled.finite, step, 0.0);  // 0: the update changes nothing
   for (const Group& group : groups) {
     if (group.params.empty()) continue;
     Update u{

@@ -8,6 +8,9 @@
 //   opt->minimize(loss);                // loss: f32 scalar of the graph
 //
 // States: "optim/step", "optim/<parameter>/momentum", ... Outputs added: "lr", and "grad_norm" when clipping.
+// With a loss scale (optim/loss_scale.h) clipping and its norm are those of the unscaled gradients, and a
+// step whose gradients are not all finite changes nothing. That is one look at all gradients more, which
+// clipping shares.
 #pragma once
 
 #include <memory>
@@ -16,6 +19,7 @@
 #include <vector>
 
 #include "core/op/builder.h"
+#include "optim/loss_scale.h"
 #include "optim/schedule.h"
 
 namespace ingot {
@@ -64,6 +68,7 @@ class Optimizer {
   virtual ~Optimizer() = default;
   // Differentiates `loss` with respect to every trainable parameter of its graph and appends the updates.
   void minimize(Value loss, SourceLoc loc = SourceLoc::current()) const;
+  void minimize(Value loss, const LossScale& scaling, SourceLoc loc = SourceLoc::current()) const;
 
  protected:
   // `name` opens the errors about options, which may not be negative.

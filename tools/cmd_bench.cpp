@@ -6,9 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/base/philox.h"
 #include "core/runtime/session.h"
 #include "tools/commands.h"
+#include "tools/cost_view.h"
+#include "tools/step_timing.h"
 
 namespace ingot::tools {
 
@@ -18,27 +19,10 @@ using Clock = std::chrono::steady_clock;
 
 struct BenchArguments : ProgramArguments {
   bool json = false, profile = false;
+  std::string machine;
   double seconds = 3.0, warmup_seconds = 1.0;
   int min_steps = 5;
 };
-
-// Random inputs: uniform images, labels below the number of classes, every row real.
-void fill_inputs(const Session& s, std::int64_t classes) {
-  for (const ValueId v : s.program().graph().inputs()) {
-    const ValueInfo& info = s.program().graph().value(v);
-    const Tensor t = s.input(info.name);
-    const Philox rng(1, v.index);
-    if (info.name == "valid_rows") {
-      t.set(0, static_cast<double>(s.input("x").shape()[0]));
-      continue;
-    }
-    for (std::int64_t i = 0; i < t.numel(); ++i) {
-      const std::uint32_t bits = rng.bits(static_cast<std::uint64_t>(i));
-      t.set(i, is_floating(t.dtype()) ? 2.0 * static_cast<double>(uniform01(bits)) - 1.0
-                                      : static_cast<double>(bits % static_cast<std::uint32_t>(classes)));
-    }
-  }
-}
 
 // High-water mark of this process's resident memory, in bytes.
 std::size_t peak_resident_bytes() {
@@ -54,23 +38,32 @@ struct Profile {
   std::vector<double> ms;     // by node
   double total_ms = 0.0;
   int runs = 0;
+  // What the cost model says, by node, and of which machine; or why it says nothing.
+  std::vector<double> predicted_ms;
+  double predicted_total_ms = 0.0;
+  std::string machine, no_prediction;
 };
 
-Profile profile(Session& s, int runs) {
-  // Medians: a mean of microseconds is made of the few times when something else had the processor.
-  std::vector<std::vector<double>> samples(s.program().graph().nodes().size());
-  for (int i = 0; i < runs; ++i)
-    for (const StepTiming& t : s.run_timed()) samples[t.node.index].push_back(t.ms);
+Profile profile(Session& s, int runs, const std::string& machine) {
   Profile p;
   p.runs = runs;
-  for (auto& times : samples) {
-    std::sort(times.begin(), times.end());
-    p.ms.push_back(times.empty() ? 0.0 : times[times.size() / 2]);
-  }
+  p.ms = time_steps(s, [runs](int done) { return done < runs; }).median;
   p.order = s.program().schedule();
   std::stable_sort(p.order.begin(), p.order.end(),
                    [&](NodeId a, NodeId b) { return p.ms[a.index] > p.ms[b.index]; });
   for (const double t : p.ms) p.total_ms += t;
+  try {
+    const Machine m = machine_for(machine, s.program().target());
+    const Prediction predicted = predict(m, s.program());
+    p.machine = m.name;
+    p.predicted_ms.assign(p.ms.size(), 0.0);
+    for (const PredictedStep& step : predicted.steps)
+      if (step.node.valid()) p.predicted_ms[step.node.index] = step.cost.seconds * 1e3;
+    p.predicted_total_ms = predicted.total.seconds * 1e3;
+  } catch (const Error& e) {
+    if (!machine.empty()) throw;
+    p.no_prediction = e.message();
+  }
   return p;
 }
 
@@ -88,6 +81,12 @@ nlohmann::ordered_json to_json(const Profile& p, const Program& program) {
   nlohmann::ordered_json j;
   j["total_ms"] = p.total_ms;
   j["runs"] = p.runs;
+  if (p.no_prediction.empty()) {
+    j["machine"] = p.machine;
+    j["predicted_ms"] = p.predicted_total_ms;
+  } else {
+    j["no_prediction"] = p.no_prediction;
+  }
   j["nodes"] = nlohmann::ordered_json::array();
   for (const NodeId n : p.order) {
     const Node& node = program.graph().node(n);
@@ -98,22 +97,37 @@ nlohmann::ordered_json to_json(const Profile& p, const Program& program) {
                           {"ms", p.ms[n.index]},
                           {"gflops", r.gflops},
                           {"gigabytes_per_second", r.gigabytes}});
+    if (p.no_prediction.empty()) j["nodes"].back()["predicted_ms"] = p.predicted_ms[n.index];
   }
   return j;
 }
 
 void print_profile(const Profile& p, const Program& program) {
-  std::printf("\n%9s %6s %9s %9s  %-22s %-34s %s\n", "ms", "share", "GFLOP/s", "GB/s", "op", "node",
-              "kernel");
+  const bool predicted = p.no_prediction.empty();
+  const auto number = [&](double ms) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%9.3f", ms);
+    return std::string(predicted ? text : "        -");
+  };
+  std::printf("\n%9s %9s %6s %9s %9s  %-22s %-34s %s\n", "ms", "predicted", "share", "GFLOP/s", "GB/s", "op",
+              "node", "kernel");
   for (const NodeId n : p.order) {
     const Node& node = program.graph().node(n);
     const double ms = p.ms[n.index];
     if (ms < 0.002 * p.total_ms) break;
     const Rates r = rates(program.graph(), node, ms);
-    std::printf("%9.3f %5.1f%% %9.1f %9.1f  %-22s %-34s %s\n", ms, 100.0 * ms / p.total_ms, r.gflops,
+    std::printf("%9.3f %s %5.1f%% %9.1f %9.1f  %-22s %-34s %s\n", ms,
+                number(predicted ? p.predicted_ms[n.index] : 0.0).c_str(), 100.0 * ms / p.total_ms, r.gflops,
                 r.gigabytes, node.op.c_str(), node.name.c_str(), program.step(n).kernel.c_str());
   }
-  std::printf("%9.3f 100.0%%  sum of %zu steps, each the median of %d\n", p.total_ms, p.order.size(), p.runs);
+  std::printf("%9.3f %s 100.0%%  sum of %zu steps, each the median of %d\n", p.total_ms,
+              number(p.predicted_total_ms).c_str(), p.order.size(), p.runs);
+  if (predicted)
+    std::printf(
+        "predicted for %s; `ingot machine` shows what from, `ingot machine --measure` measures this CPU\n",
+        p.machine.c_str());
+  else
+    std::printf("no prediction: %s\n", p.no_prediction.c_str());
 }
 
 // Operations of the model as it is written; the compiled step may do fewer.
@@ -129,8 +143,7 @@ int run_bench(const BenchArguments& a) {
   if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
   const ProgramPtr p = a.program(a.batch_size);
   Session s(p, {.seed = 1, .check_numerics = false, .guard = {}, .poison = false});
-  const Shape logits = s.output("logits").shape();
-  fill_inputs(s, logits[-1]);
+  fill_random_inputs(s);
   const auto since = [](Clock::time_point t) {
     return std::chrono::duration<double>(Clock::now() - t).count();
   };
@@ -165,7 +178,7 @@ int run_bench(const BenchArguments& a) {
   j["peak_bytes"] = peak_resident_bytes();
   j["planned_bytes"] = p->report().total_bytes;
   std::optional<Profile> times;
-  if (a.profile) times = profile(s, static_cast<int>(std::clamp(1000.0 / step, 3.0, 50.0)));
+  if (a.profile) times = profile(s, static_cast<int>(std::clamp(1000.0 / step, 3.0, 50.0)), a.machine);
   if (a.json) {
     if (times) j["profile"] = to_json(*times, *p);
     std::printf("%s\n", j.dump(2).c_str());
@@ -189,14 +202,23 @@ Action add_bench(CLI::App& app) {
   auto a = std::make_shared<BenchArguments>();
   a->add_to(app);
   app.add_flag("--json", a->json, "Print one JSON object");
-  app.add_flag("--profile", a->profile, "Also time every node; with --json the member \"profile\"");
+  app.add_flag(
+      "--profile", a->profile,
+      "Also time every step, beside what the cost model predicts; with --json the member \"profile\"");
+  app.add_option(
+      "--machine", a->machine,
+      "With --profile: predict for this machine, a name of `ingot machine list` or a JSON file (default: "
+      "this one)");
   app.add_option("--seconds", a->seconds, "Measure for at least this long")
       ->capture_default_str()
       ->check(positive_number());
   app.add_option("--warmup", a->warmup_seconds, "Seconds of steps before measuring")
       ->capture_default_str()
       ->check(nonnegative_number());
-  app.footer("Example:\n  ingot bench resnet20 --batch-size 128 --mode train --threads 2 --json");
+  app.footer(
+      "Example:\n  ingot bench resnet20 --batch-size 128 --mode train --threads 2 --json\n  ingot bench "
+      "resnet20 --batch-size 128 "
+      "--profile");
   return [a] { return run_bench(*a); };
 }
 

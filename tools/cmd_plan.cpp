@@ -3,10 +3,12 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/base/file.h"
 #include "core/op/text.h"
 #include "tools/commands.h"
+#include "tools/cost_view.h"
 #include "tools/plan_view.h"
 
 namespace ingot::tools {
@@ -15,9 +17,22 @@ namespace {
 
 struct PlanArguments : ProgramArguments {
   bool json = false, explain = false;
-  int top = 10;
-  std::string svg, fit;
+  int top = 10, steps = 10;
+  std::string svg, fit, machine;
 };
+
+// The program's cost, or why there is none: a plan without it is still one.
+std::optional<CostView> cost_of(const PlanArguments& a, const Program& p, std::int64_t batch,
+                                std::string& why) {
+  try {
+    const Machine m = machine_for(a.machine, p.target());
+    return CostView{m, predict(m, p), static_cast<double>(batch)};
+  } catch (const Error& e) {
+    if (!a.machine.empty()) throw;
+    why = e.message();
+    return std::nullopt;
+  }
+}
 
 nlohmann::ordered_json to_json(const Candidate& c) {
   nlohmann::ordered_json j = {{"name", c.name}, {"taken", c.taken}};
@@ -114,6 +129,11 @@ nlohmann::ordered_json to_json(const Program& p, const PlanArguments& a, std::in
                                   {"saved_milliseconds", t.saved}};
   j["nodes"] = nlohmann::ordered_json::array();
   for (const NodeId n : p.schedule()) j["nodes"].push_back(to_json(p, n, a.explain));
+  std::string why;
+  if (const auto cost = cost_of(a, p, batch, why))
+    j["prediction"] = nlohmann::ordered_json::parse(cost_json(*cost));
+  else
+    j["no_prediction"] = why;
   return j;
 }
 
@@ -217,6 +237,11 @@ int run_plan(const PlanArguments& a) {
     std::printf("\nlaunches a step: %d of Ingot's kernels, copies and fills, %d calls of libraries\n",
                 p->launches(), p->library_calls());
   std::printf("%s", limit_text(*p).c_str());
+  std::string why;
+  if (const auto cost = cost_of(a, *p, batch, why))
+    std::printf("\n%s", cost_table(*cost, a.steps).c_str());
+  else
+    std::printf("\nno prediction: %s\n", why.c_str());
   if (a.explain)
     std::printf("\ncandidates of each node, best first; * is taken\n%s", explanation(*p).c_str());
   return 0;
@@ -231,13 +256,21 @@ Action add_plan(CLI::App& app) {
   app.add_option("--top", a->top, "How many of the values alive at the peak to name")
       ->capture_default_str()
       ->check(between(0, std::numeric_limits<int>::max()));
+  app.add_option("--steps", a->steps, "How many of the costliest steps to name")
+      ->capture_default_str()
+      ->check(between(0, std::numeric_limits<int>::max()));
+  app.add_option(
+      "--machine", a->machine,
+      "Predict times for this machine: a name of `ingot machine list` or a JSON file (default: the target)");
   app.add_option("--svg", a->svg, "Draw the plan (offset against step) into this file");
   app.add_flag("--explain", a->explain, "For each node which kernels there were, which was taken, and why");
   a->device.add_described_to(app);
   app.add_option("--fit", a->fit, "Find the largest batch that needs at most this much, e.g. 2GiB");
   app.footer(
       "Example:\n  ingot plan resnet18 --batch-size 16 --svg plan.svg\n  ingot plan resnet50 --mode train "
-      "--fit 8GiB\n  ingot plan resnet50 --batch-size 256 --target h200 --explain");
+      "--fit 8GiB\n  ingot plan resnet50 --batch-size 256 --target h200 --explain\n  ingot plan resnet50 "
+      "--batch-size 256 "
+      "--dtype bf16 --target h200 --steps 20");
   return [a] { return run_plan(*a); };
 }
 

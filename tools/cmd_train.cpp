@@ -20,6 +20,7 @@ struct TrainArguments {
   ModelArguments model;
   DeviceOptions device;
   PrecisionArguments precision;
+  LossScaleArguments loss_scale;
   std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
   std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
   double lr = 0.0, weight_decay = 5e-4, clip_norm = 0.0, label_smoothing = 0.0;
@@ -60,6 +61,7 @@ nlohmann::ordered_json config_of(const TrainArguments& a) {
   j["flip"] = !a.no_flip;
   j["dtype"] = a.precision.dtype;
   j["keep_f32"] = a.precision.keep;
+  j["loss_scale"] = a.loss_scale.name(a.precision);
   j["seed"] = a.seed;
   j["threads"] = a.device.target().threads;  // sums are divided among them
   return j;
@@ -93,6 +95,7 @@ class RunConfig final : public Callback {
     auto before = nlohmann::ordered_json::parse(state);
     if (!before.contains("dtype"))
       before["dtype"] = "f32", before["keep_f32"] = nlohmann::ordered_json::array();
+    if (!before.contains("loss_scale")) before["loss_scale"] = "none";
     require_same_config(nlohmann::ordered_json::parse(text(-1)), before, out_);
   }
 
@@ -163,6 +166,7 @@ int run_train(TrainArguments& a) {
   to.label_smoothing = a.label_smoothing;
   to.target = a.device.target();
   to.precision = a.precision.options();
+  to.loss_scale = a.loss_scale.option();
   to.seed = a.seed;
   to.check_numerics = a.check_numerics;
   to.debug = a.debug;
@@ -219,7 +223,7 @@ int run_train(TrainArguments& a) {
   running = &trainer;
   std::signal(SIGINT, stop_on_signal);
   std::signal(SIGTERM, stop_on_signal);
-  trainer.fit(train, fit);
+  const History history = trainer.fit(train, fit);
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
   running = nullptr;
@@ -241,6 +245,8 @@ int run_train(TrainArguments& a) {
     j["test_accuracy"] = e.accuracy();
     j["test_macro_f1"] = e.confusion.macro_f1();
     j["steps"] = trainer.progress().step;
+    for (const char* key : {"loss_scale", "skipped_steps"})
+      if (!history.empty() && history.back().contains(key)) j[key] = history.back().at(key);
     std::printf("%s\n", j.dump(2).c_str());
   } else {
     std::printf("test loss %.4f, accuracy %.4f, macro F1 %.4f\n", e.loss, e.accuracy(),
@@ -257,6 +263,7 @@ Action add_train(CLI::App& app) {
   a->model.add_to(app);
   a->device.add_to(app);
   a->precision.add_to(app);
+  a->loss_scale.add_to(app);
   app.add_option("--data", a->data, "fashion-mnist, or a folder with IDX or .npy files")
       ->capture_default_str();
   app.add_option("--epochs", a->epochs, "Passes over the training data")

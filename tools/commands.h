@@ -23,6 +23,7 @@ Action add_graph(CLI::App& app);
 Action add_bench(CLI::App& app);
 Action add_info(CLI::App& app);
 Action add_cache(CLI::App& app);
+Action add_machine(CLI::App& app);
 
 // Options that several verbs share.
 struct DeviceOptions {
@@ -56,6 +57,13 @@ struct PrecisionArguments {
   PrecisionOptions options() const;
 };
 
+struct LossScaleArguments {
+  std::string scale;  // empty: the default of the type
+  void add_to(CLI::App& app);
+  std::optional<LossScale> option() const;
+  std::string name(const PrecisionArguments& precision) const;  // "dynamic", "none" or a number
+};
+
 enum class Mode { Train, Infer };
 
 // The program that `plan`, `graph` and `bench` look at: SGD with momentum in training, logits only in
@@ -65,6 +73,7 @@ struct ProgramArguments {
   DeviceOptions device;
   std::int64_t batch_size = 0;
   PrecisionArguments precision;
+  LossScaleArguments loss_scale;
   std::string mode = "train", dump_passes, optimizer = "sgd";
   std::vector<std::string> skip_passes;
   void add_to(CLI::App& app);

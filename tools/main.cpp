@@ -40,7 +40,8 @@ int main(int argc, char** argv) {
       {"graph", "Print a model's graph, as written or as compiled", tools::add_graph},
       {"bench", "Time a model's step on synthetic data", tools::add_bench},
       {"info", "This build, the machine, the models and the ops", tools::add_info},
-      {"cache", "What is kept on the disk: compiled kernels and measured choices", tools::add_cache}};
+      {"cache", "What is kept on the disk: compiled kernels and measured choices", tools::add_cache},
+      {"machine", "How fast machines are: what predictions are made from", tools::add_machine}};
   tools::Action action;
   for (const Verb& v : verbs) {
     CLI::App* sub = app.add_subcommand(v.name, v.doc);

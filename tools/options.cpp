@@ -179,7 +179,7 @@ void PrecisionArguments::add_to(CLI::App& app) {
   app.add_option(
          "--dtype", dtype,
          "f32, bf16 or f16: what products and convolutions compute in; weights, losses and statistics stay "
-         "f32 (f16 for inference only)")
+         "f32")
       ->capture_default_str()
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   app.add_option("--keep-f32", keep,
@@ -195,6 +195,33 @@ PrecisionOptions PrecisionArguments::options() const {
   return o;
 }
 
+void LossScaleArguments::add_to(CLI::App& app) {
+  const auto check = [](const std::string& text) -> std::string {
+    try {
+      loss_scale_by_name(text);
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  app.add_option(
+         "--loss-scale", scale,
+         "In training, multiply gradients before the backward pass and divide again after it: dynamic (backs "
+         "off where they overflow, and skips that step), a number, or none (default: dynamic in f16, else "
+         "none)")
+      ->check(CLI::Validator(check, "dynamic|none|N"));
+}
+
+std::optional<LossScale> LossScaleArguments::option() const {
+  if (scale.empty()) return {};
+  return loss_scale_by_name(scale);
+}
+
+std::string LossScaleArguments::name(const PrecisionArguments& precision) const {
+  if (!scale.empty()) return scale;
+  return default_loss_scale(precision.options().compute).enabled() ? "dynamic" : "none";
+}
+
 void ProgramArguments::add_to(CLI::App& app) {
   model.add_to(app);
   device.add_to(app);
@@ -203,6 +230,7 @@ void ProgramArguments::add_to(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::IsMember({"train", "infer"}));
   precision.add_to(app);
+  loss_scale.add_to(app);
   app.add_option("--optimizer", optimizer, "sgd, adam, adamw or rmsprop")->capture_default_str();
   app.add_option("--dump-passes", dump_passes, "Write the graph's text after each pass into this folder");
   app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
@@ -214,8 +242,11 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
   const TensorType input{DType::F32, model_input(model.model, batch, o)};
   const OptimizerPtr update = optimizer_by_name(  // a wrong name is one in every mode
       optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}});
-  return mode == "infer" ? inference_graph(*net, input, precision.options())
-                         : training_graph(*net, input, *update, {}, precision.options());
+  if (mode == "infer" && !loss_scale.scale.empty())
+    throw UsageError("--loss-scale is about gradients; --mode infer has none");
+  return mode == "infer"
+             ? inference_graph(*net, input, precision.options())
+             : training_graph(*net, input, *update, {.scale = loss_scale.option()}, precision.options());
 }
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {

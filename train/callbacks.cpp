@@ -58,6 +58,14 @@ double get(const Logs& logs, const char* key) {
   return it == logs.end() ? 0.0 : it->second;
 }
 
+// Where the loss is scaled: steps that changed nothing are not to be overlooked.
+std::string loss_scale_text(const Logs& logs) {
+  if (!logs.contains("loss_scale")) return {};
+  std::string text = printf_string("  scale %g", get(logs, "loss_scale"));
+  if (get(logs, "skipped_steps") > 0) text += printf_string("  skipped %.0f", get(logs, "skipped_steps"));
+  return text;
+}
+
 }  // namespace
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
@@ -85,6 +93,7 @@ void ProgressLine::on_batch_end(Trainer& t, std::int64_t step, const Logs& logs)
                                    static_cast<long>(p.epoch + 1), static_cast<long>(p.epochs), bar.c_str(),
                                    get(logs, "loss"), get(logs, "accuracy"), get(logs, "images_per_second"),
                                    clock(left).c_str());
+  line += loss_scale_text(logs);
   if (get(logs, "input_bound") > 0.05)
     line += printf_string("  input-bound %.0f %%", 100.0 * get(logs, "input_bound"));
   std::fprintf(stderr, "\r\033[K%s", line.c_str());
@@ -97,6 +106,7 @@ void ProgressLine::on_epoch_end(Trainer& t, std::int64_t epoch, const Logs& logs
   if (logs.contains("val_loss"))
     line +=
         printf_string("  val_loss %.4f  val_accuracy %.4f", get(logs, "val_loss"), get(logs, "val_accuracy"));
+  line += loss_scale_text(logs);
   line += printf_string("  %.0f images/s  %s", get(logs, "images_per_second"),
                         clock(get(logs, "seconds")).c_str());
   if (get(logs, "input_bound") > 0.05)

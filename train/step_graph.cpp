@@ -40,13 +40,11 @@ Value append_step(Graph& g, Module& model, const TensorType& type, double label_
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,
                      const LossSettings& settings, const PrecisionOptions& precision) {
-  if (precision.compute == DType::F16)
-    throw UsageError("training in f16 needs loss scaling, which Ingot does not have yet; use bf16");
   Graph f32;
   f32.build.training = true;
   ValueId loss = append_step(f32, model, input, settings.label_smoothing).id();
   Graph g = mixed_precision(f32, precision, {&loss, 1});
-  optimizer.minimize({g, loss});
+  optimizer.minimize({g, loss}, settings.scale.value_or(default_loss_scale(precision.compute)));
   return g;
 }
 

@@ -5,11 +5,14 @@
 // "correct" (how many of them are classified right, f32) where there are labels; "lr" in training.
 //
 // With a compute type below f32 (core/passes/precision.h) products and convolutions run in it, on f32 weights
-// and with f32 inputs and outputs. Training in f16 throws UsageError: gradients underflow without loss
-// scaling; bf16 has the range of f32.
+// and with f32 inputs and outputs. Gradients of f16 underflow, so training in it scales the loss
+// (optim/loss_scale.h) unless told otherwise; bf16 has the range of f32. "loss" is never scaled; outputs
+// "loss_scale" and "skipped_steps" are there where it is.
 //
 //   Graph g = training_graph(*net, {DType::F32, {64, 1, 28, 28}}, *sgd({.lr = 0.1}));
 #pragma once
+
+#include <optional>
 
 #include "core/ir/graph.h"
 #include "core/passes/precision.h"
@@ -20,6 +23,7 @@ namespace ingot {
 
 struct LossSettings {
   double label_smoothing = 0.0;
+  std::optional<LossScale> scale{};  // default: default_loss_scale() of the compute type
 };
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,

@@ -46,6 +46,13 @@ void require_classes(const Dataset& data, const Session& s) {
     throw UsageError(cat("the data set has ", data.num_classes(), " classes, the model ", classes));
 }
 
+constexpr int kMostSkipped = 50;  // in a row: a dynamic scale has fallen by 1e15
+
+// Of the last step.
+struct LossScaleLog {
+  double scale = 0.0, skipped = 0.0;
+};
+
 // Sums over the part of an epoch that is done; they travel in the checkpoint so that a resumed epoch logs
 // what the first would have.
 struct EpochSums {
@@ -72,6 +79,8 @@ struct Trainer::Impl {
   const FitOptions* fit_options = nullptr;
   EpochSums sums;
   double lr = 0.0;  // of the last step
+  std::optional<LossScaleLog> scaling;
+  int skipped_in_a_row = 0;
   // Where the last fit() ended, for checkpoints after it; empty when it ended with an error, in the middle of
   // a step.
   nlohmann::json left_at;
@@ -98,7 +107,7 @@ struct Trainer::Impl {
     if (batch <= 0) throw UsageError(cat("fit: the batch size must be positive, got ", batch));
     if (train && train_batch == batch) return;
     const Graph g = training_graph(*model, batch_type(data, batch), *options.optimizer,
-                                   {options.label_smoothing}, options.precision);
+                                   {options.label_smoothing, options.loss_scale}, options.precision);
     auto next = std::make_unique<Session>(make_session(g, "loss"));
     if (train) next->copy_states_from(*train);
     train = std::move(next);
@@ -140,6 +149,19 @@ struct Trainer::Impl {
     sums.seen += batch.valid;
     lr = train->output("lr").item();
     ++progress.step;
+    if (train->program().graph().find_output("loss_scale").valid()) follow_loss_scale();
+  }
+
+  void follow_loss_scale() {
+    const LossScaleLog now{train->output("loss_scale").item(), train->output("skipped_steps").item()};
+    const bool skipped = now.skipped > (scaling ? scaling->skipped : 0.0);
+    skipped_in_a_row = skipped ? skipped_in_a_row + 1 : 0;
+    scaling = now;
+    if (skipped_in_a_row >= kMostSkipped)
+      throw NumericError(cat("the last ", kMostSkipped,
+                             " steps were skipped, because some gradient was not finite at any ",
+                             "loss scale down to ", now.scale,
+                             "; find it in f32 with check_numerics (--check-numerics), or train in bf16"));
   }
 
   // Valid during fit().
@@ -150,6 +172,7 @@ struct Trainer::Impl {
     j["epoch"] = progress.epoch;
     j["step"] = progress.step;
     j["lr"] = lr;
+    if (scaling) j["loss_scale"] = {scaling->scale, scaling->skipped};
     j["sums"] = {sums.loss, sums.correct, sums.seen};
     j["loader"] = {{"seed", s.seed},
                    {"epoch", s.epoch},
@@ -183,6 +206,7 @@ struct Trainer::Impl {
       progress.epoch = j.at("epoch");
       progress.step = j.at("step");
       lr = j.value("lr", 0.0);
+      if (j.contains("loss_scale")) scaling = {j.at("loss_scale").at(0), j.at("loss_scale").at(1)};
       sums = {j.at("sums").at(0), j.at("sums").at(1), j.at("sums").at(2)};
       for (const auto& callback : fit_options->callbacks)
         if (!callback->name().empty() && j.at("callbacks").contains(callback->name()))
@@ -242,6 +266,10 @@ struct Trainer::Impl {
     l["loss"] = sums.loss / seen;
     l["accuracy"] = sums.correct / seen;
     l["lr"] = lr;
+    if (scaling) {
+      l["loss_scale"] = scaling->scale;
+      l["skipped_steps"] = scaling->skipped;
+    }
     l["images_per_second"] = static_cast<double>(sums.seen - seen_before) / std::max(seconds, 1e-9);
     l["input_bound"] = waited / std::max(seconds, 1e-9);
     l["seconds"] = seconds;
@@ -254,6 +282,13 @@ Trainer::Trainer(std::shared_ptr<Module> model, TrainerOptions options) : impl_(
   impl_->model = std::move(model);
   impl_->options = std::move(options);
   if (impl_->options.optimizer == nullptr) impl_->options.optimizer = sgd({.lr = 0.01, .momentum = 0.9});
+  const LossScale scale =
+      impl_->options.loss_scale.value_or(default_loss_scale(impl_->options.precision.compute));
+  if (impl_->options.check_numerics && scale.is_dynamic())
+    throw UsageError(
+        "check_numerics stops at the first value that is not finite, and a dynamic loss scale finds its "
+        "limit "
+        "by letting gradients overflow; give a fixed one (--loss-scale 1024)");
 }
 
 Trainer::~Trainer() = default;
@@ -282,6 +317,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   t.stop = false;
   t.left_at = nullptr;
   t.lr = 0.0;
+  t.skipped_in_a_row = 0;
   t.sums = {};
   t.progress.epoch = 0;
   t.progress.step = 0;

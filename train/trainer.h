@@ -29,7 +29,7 @@ namespace ingot {
 class Trainer;
 
 // What callbacks and histories see: "loss", "accuracy", "lr", "images_per_second", "val_loss",
-// "val_accuracy", ...
+// "val_accuracy", ..., and "loss_scale" and "skipped_steps" where the loss is scaled.
 using Logs = std::map<std::string, double>;
 
 // Keras' callback: its functions stand in the order in which the trainer calls them. `state` and `restore` go
@@ -55,6 +55,8 @@ struct TrainerOptions {
   double label_smoothing = 0.0;
   Target target = Target::cpu();
   PrecisionOptions precision{};  // weights, losses and statistics stay f32 (core/passes/precision.h)
+  // Default: dynamic in f16, none in other types (optim/loss_scale.h).
+  std::optional<LossScale> loss_scale{};
   std::uint64_t seed = 0;
   bool check_numerics = false;  // look at every result of every step, and name the first that is not finite
   bool debug =
@@ -110,7 +112,7 @@ class Trainer {
   Trainer& operator=(const Trainer&) = delete;
 
   // Trains; returns one entry per epoch that this call finished. Throws NumericError when the loss stops
-  // being finite.
+  // being finite, and when a loss scale had 50 steps in a row skipped: no scale will do.
   History fit(std::shared_ptr<const Dataset> train, const FitOptions& options);
   // Finishes the current step, then ends fit(). Callbacks and signal handlers may call it.
   void stop();

@@ -76,7 +76,8 @@ std::vector<TensorType> infer_batch_norm(const InferArgs& a) {
 std::vector<TensorType> infer_batch_norm_grad(const InferArgs& a) {
   const auto& at = a.attrs.as<BatchNormGradAttrs>();
   const bool has_y = !at.activation.empty();
-  ops::check_count(a, 5u + at.has_valid + has_y, "(dy, x, gamma, save_mean, save_rstd, [valid_rows], [y])");
+  ops::check_count(a, 5u + at.has_valid + has_y + at.has_dy2,
+                   "(dy, x, gamma, save_mean, save_rstd, [valid_rows], [y], [dy2])");
   check_eps(a, at.eps);
   check_activation(a, at.activation);
   check_channels(a, 1);
@@ -92,10 +93,29 @@ std::vector<TensorType> infer_batch_norm_grad(const InferArgs& a) {
     ops::check_dtype(a, 5 + at.has_valid, "y", a.dtype(1));
     ops::check_shape(a, 5 + at.has_valid, "y (as x)", x);
   }
+  if (at.has_dy2) {
+    ops::check_dtype(a, 5 + at.has_valid + has_y, "dy2", a.dtype(1));
+    ops::check_shape(a, 5 + at.has_valid + has_y, "dy2 (as x)", x);
+  }
   const TensorType image{a.dtype(1), x}, stat{a.dtype(2), channels};
   std::vector<TensorType> out{image, stat, stat};
   if (at.has_residual) out.push_back(image);
   return out;
+}
+
+std::vector<TensorType> infer_batch_norm_apply(const InferArgs& a) {
+  const auto& at = a.attrs.as<BatchNormApplyAttrs>();
+  ops::check_count(a, 5u + at.has_residual, "(x, gamma, beta, save_mean, save_rstd, [residual])");
+  check_activation(a, at.activation);
+  check_channels(a, 0);
+  constexpr std::string_view names[] = {"x", "gamma [C]", "beta [C]", "save_mean [C]", "save_rstd [C]"};
+  for (int i = 1; i <= 4; ++i)
+    check_parameter(a, i, names[static_cast<std::size_t>(i)], a.dtype(0), a.dtype(1), Shape{a.shape(0)[1]});
+  if (at.has_residual) {
+    ops::check_dtype(a, 5, "residual", a.dtype(0));
+    ops::check_shape(a, 5, "residual (as x)", a.shape(0));
+  }
+  return {a.inputs[0]};
 }
 
 std::vector<TensorType> infer_batch_norm_infer(const InferArgs& a) {
@@ -269,6 +289,7 @@ void reference_batch_norm_grad(const RefArgs& r) {
   ops::visit_floating("batch_norm_grad", r.outputs[0].dtype(), [&]<class T>() {
     const T *dy = r.inputs[0].data<T>(), *x = r.inputs[1].data<T>();
     const T* y = at.activation.empty() ? nullptr : r.inputs[5u + at.has_valid].data<T>();
+    const T* dy2 = at.has_dy2 ? r.inputs.back().data<T>() : nullptr;
     T* dresidual = at.has_residual ? r.outputs[3].data<T>() : nullptr;
     const double count = std::max(static_cast<double>(valid * g.pixels), 1.0);
     for (std::int64_t c = 0; c < g.channels; ++c) {
@@ -277,7 +298,9 @@ void reference_batch_norm_grad(const RefArgs& r) {
       const auto rstd = static_cast<double>(r.inputs[4].data<T>()[c]);
       // The gradient before the activation.
       const auto up = [&](std::int64_t i) {
-        return y != nullptr && y[i] <= T(0) ? 0.0 : static_cast<double>(dy[i]);
+        if (y != nullptr && y[i] <= T(0)) return 0.0;
+        if (dy2 == nullptr) return static_cast<double>(dy[i]);
+        return static_cast<double>(static_cast<T>(static_cast<double>(dy[i]) + static_cast<double>(dy2[i])));
       };
       const auto normal = [&](std::int64_t i) { return (static_cast<double>(x[i]) - mean) * rstd; };
       double dgamma = 0.0, dbeta = 0.0;
@@ -296,6 +319,25 @@ void reference_batch_norm_grad(const RefArgs& r) {
       g.each(c, valid, g.rows, [&](std::int64_t i) {
         dx[i] = T(0);
         if (dresidual != nullptr) dresidual[i] = T(0);
+      });
+    }
+  });
+}
+
+void reference_batch_norm_apply(const RefArgs& r) {
+  const auto& at = r.attrs.as<BatchNormApplyAttrs>();
+  const Channels g(r.inputs[0].shape());
+  ops::visit_floating("batch_norm_apply", r.outputs[0].dtype(), [&]<class T>() {
+    const auto in = [&](std::size_t i, std::int64_t k) {
+      return static_cast<double>(r.inputs[i].data<T>()[k]);
+    };
+    for (std::int64_t c = 0; c < g.channels; ++c) {
+      const double scale = in(1, c) * in(4, c);
+      g.each(c, 0, g.rows, [&](std::int64_t i) {
+        double v = (in(0, i) - in(3, c)) * scale + in(2, c);
+        if (at.has_residual) v += in(5, i);
+        if (!at.activation.empty() && v < 0.0) v = 0.0;
+        r.outputs[0].data<T>()[i] = static_cast<T>(v);
       });
     }
   });
@@ -386,10 +428,14 @@ Cost cost_batch_norm(const Attrs& attrs, std::span<const TensorType> in, std::sp
   c.bytes += static_cast<double>(in[0].bytes());
   return c;
 }
+// Sums need all of it before the first dx. The masked sum of the gradients, where it is a result, is stored
+// with the sums and read again instead of what it was made of.
 Cost cost_batch_norm_grad(const Attrs& attrs, std::span<const TensorType> in,
                           std::span<const TensorType> out) {
+  const auto& at = attrs.as<BatchNormGradAttrs>();
   Cost c = cost_per_element<11>(attrs, in, out);
-  c.bytes += static_cast<double>(in[0].bytes() + in[1].bytes());
+  const int images = 2 + (at.has_residual ? 0 : !at.activation.empty() + at.has_dy2);
+  c.bytes += images * static_cast<double>(in[1].bytes());
   return c;
 }
 
@@ -446,7 +492,7 @@ OpDef def_batch_norm_grad() {
   d.name = "batch_norm_grad";
   d.doc = "Gradient of batch_norm, with the mask of a fused activation";
   d.min_inputs = 5;
-  d.max_inputs = 7;
+  d.max_inputs = 8;
   d.attrs = BatchNormGradAttrs{};
   d.infer = infer_batch_norm_grad;
   d.not_differentiable =
@@ -454,7 +500,37 @@ OpDef def_batch_norm_grad() {
       "elementwise ops";
   d.reference = reference_batch_norm_grad;
   d.cost = cost_batch_norm_grad;
-  d.in_place = [](const Attrs&, int) { return std::vector<std::array<int, 2>>{{0, 0}}; };
+  d.in_place = [](const Attrs& attrs, int num_inputs) {
+    const auto& at = attrs.as<BatchNormGradAttrs>();
+    std::vector<std::array<int, 2>> pairs;
+    if (at.has_residual) pairs.push_back({0, 3});
+    if (at.has_residual && at.has_dy2) pairs.push_back({num_inputs - 1, 3});
+    pairs.push_back({1, 0});
+    pairs.push_back({0, 0});
+    if (at.has_dy2) pairs.push_back({num_inputs - 1, 0});
+    return pairs;
+  };
+  return d;
+}
+
+OpDef def_batch_norm_apply() {
+  OpDef d;
+  d.full_inputs = {1, 2, 3, 4};
+  d.name = "batch_norm_apply";
+  d.doc = "The result of batch_norm once more, from its statistics";
+  d.min_inputs = 5;
+  d.max_inputs = 6;
+  d.attrs = BatchNormApplyAttrs{};
+  d.infer = infer_batch_norm_apply;
+  d.not_differentiable =
+      "it repeats what batch_norm computed and is made after differentiation; use batch_norm";
+  d.reference = reference_batch_norm_apply;
+  d.cost = cost_per_element<2>;
+  d.in_place = [](const Attrs& attrs, int num_inputs) {
+    std::vector<std::array<int, 2>> pairs{{0, 0}};
+    if (attrs.as<BatchNormApplyAttrs>().has_residual) pairs.push_back({num_inputs - 1, 0});
+    return pairs;
+  };
   return d;
 }
 

@@ -136,7 +136,7 @@ void update_elements(const RefArgs& a, Rule rule) {
     std::array<double, 4> x{};
     for (std::size_t i = 0; i < g.size(); ++i) {
       for (std::size_t k = 0; k < kinds; ++k) x[k] = kept[k][i];
-      rule(s, g[i] * grad_scale, x);
+      if (s.step != 0.0) rule(s, g[i] * grad_scale, x);
       for (std::size_t k = 0; k < kinds; ++k) kept[k][i] = x[k];
     }
     for (std::size_t k = 0; k < kinds; ++k) put(kept[k], a.outputs[k * count + t]);

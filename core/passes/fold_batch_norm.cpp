@@ -3,8 +3,10 @@
 //   y = gamma * (conv(x, w) + b - mean) / sqrt(var + eps) + beta  =  conv(x, w * s) + (b - mean) * s + beta,
 //   s = gamma / sqrt(var + eps)
 //
-// The new weight and bias depend on states only, so a session computes them once. Graphs that update one of
-// these states (training with frozen statistics) are left alone: the folding would be paid at every step.
+// The new weight and bias depend on states only, so a session computes them once. Under mixed precision the
+// convolution reads its weight through a cast: the folding is done before it, in the states' type. Graphs
+// that update one of these states (training with frozen statistics) are left alone: the folding would be paid
+// at every step.
 #include <unordered_set>
 
 #include "core/op/builder.h"
@@ -21,6 +23,11 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
   const auto fixed = [&](ValueId v) {
     return graph.value(v).kind == ValueKind::State && !updated.contains(v.index);
   };
+  // The state behind a value, which may be a cast of it.
+  const auto source = [&](ValueId v) {
+    const Node* cast = producer(graph, v, "cast");
+    return cast != nullptr ? cast->inputs[0] : v;
+  };
 
   GraphRewriter rw(graph);
   for (std::uint32_t i = 0; i < graph.nodes().size(); ++i) {
@@ -31,7 +38,10 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
                 !attribute<bool>(*conv, "has_residual");
     if (fold) {
       for (std::size_t k = 1; k < n.inputs.size(); ++k) fold = fold && fixed(n.inputs[k]);
-      for (std::size_t k = 1; k < conv->inputs.size(); ++k) fold = fold && fixed(conv->inputs[k]);
+      for (std::size_t k = 1; k < conv->inputs.size(); ++k) {
+        const ValueId state = source(conv->inputs[k]);
+        fold = fold && fixed(state) && graph.type(state).dtype == graph.type(n.inputs[1]).dtype;
+      }
     }
     if (!fold) {
       rw.copy({i});
@@ -47,12 +57,16 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
                         .with("shape", Shape{}),
                     n.loc);
     };
+    const auto as_operand = [&](const Value& v) {
+      const DType type = graph.type(conv->inputs[0]).dtype;
+      return v.dtype() == type ? v : apply1("cast", {v}, op("cast").attrs.with("dtype", type), n.loc);
+    };
     const auto saved = g.build;
     g.build.scopes.clear();
     g.build.scope_locs.clear();
     {
       Scope scope(g, cat(n.name, "/fold"), n.loc);
-      const Value w = value(conv->inputs[1]), gamma = value(n.inputs[1]), beta = value(n.inputs[2]);
+      const Value w = value(source(conv->inputs[1])), gamma = value(n.inputs[1]), beta = value(n.inputs[2]);
       const Value mean = value(n.inputs[3]), var = value(n.inputs[4]);
       const Value s = apply1(
           "mul",
@@ -63,11 +77,11 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
           apply1("reshape", {s}, op("reshape").attrs.with("shape", Shape{s.dim(0), 1, 1, 1}), n.loc);
       const Value weight = apply1("mul", {w, per_filter}, {}, n.loc);
       const bool has_bias = attribute<bool>(*conv, "has_bias");
-      const Value shift = has_bias ? apply1("sub", {value(conv->inputs[2]), mean}, {}, n.loc)
+      const Value shift = has_bias ? apply1("sub", {value(source(conv->inputs[2])), mean}, {}, n.loc)
                                    : apply1("neg", {mean}, {}, n.loc);
       const Value bias = apply1("add", {apply1("mul", {shift, s}, {}, n.loc), beta}, {}, n.loc);
       Node folded = *conv;
-      folded.inputs = {rw(conv->inputs[0]), weight.id(), bias.id()};
+      folded.inputs = {rw(conv->inputs[0]), as_operand(weight).id(), as_operand(bias).id()};
       folded.attrs = conv->attrs.with("has_bias", true);
       const TensorType type = graph.type(n.outputs[0]);
       const NodeId made = g.add_node(std::move(folded), std::span(&type, 1));

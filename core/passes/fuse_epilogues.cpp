@@ -3,7 +3,8 @@
 // Forward: conv2d | matmul | batch_norm, then + bias, + residual, relu, each read by nobody else, become
 // attributes of the first node. The fused node stands where the last of them stood, since the residual may be
 // computed in between. Backward: batch_norm_grad whose incoming gradient is masked by its own ReLU result
-// applies the mask itself and hands the masked gradient on to the residual branch.
+// applies the mask itself and hands the masked gradient on to the residual branch. Where that gradient,
+// masked or not, is the sum of two, batch_norm_grad reads both.
 #include <unordered_map>
 
 #include "core/op/builder.h"
@@ -155,7 +156,7 @@ const Node* forward_of(const Graph& g, const Node& grad) {
   return f != nullptr && f->outputs[1] == grad.inputs[3] ? f : nullptr;
 }
 
-Graph fuse_batch_norm_grad(const Graph& graph) {
+Graph fuse_masks(const Graph& graph) {
   const auto users = graph.users();
   const auto escapes = escaping_values(graph);
   GraphRewriter rw(graph);
@@ -197,10 +198,40 @@ Graph fuse_batch_norm_grad(const Graph& graph) {
   return eliminate_dead_code(rw.finish(), none);
 }
 
+// batch_norm_grad(a + b, ...), with a sum that nobody else reads.
+Graph fuse_sums(const Graph& graph) {
+  const auto users = graph.users();
+  const auto escapes = escaping_values(graph);
+  GraphRewriter rw(graph);
+  for (std::uint32_t i = 0; i < graph.nodes().size(); ++i) {
+    const Node& n = graph.nodes()[i];
+    const Node* add = n.op == "batch_norm_grad" && !attribute<bool>(n, "has_dy2")
+                          ? producer(graph, n.inputs[0], "add")
+                          : nullptr;
+    const bool alone = add != nullptr && users[n.inputs[0].index].size() == 1 && !escapes[n.inputs[0].index];
+    if (!alone || graph.type(add->inputs[0]) != graph.type(n.inputs[0]) ||
+        graph.type(add->inputs[1]) != graph.type(n.inputs[0])) {
+      rw.copy({i});
+      continue;
+    }
+    Node fused = n;
+    for (auto& v : fused.inputs) v = rw(v);
+    fused.inputs[0] = rw(add->inputs[0]);
+    fused.inputs.push_back(rw(add->inputs[1]));
+    fused.attrs = fused.attrs.with("has_dy2", true);
+    std::vector<TensorType> types;
+    for (const ValueId v : n.outputs) types.push_back(graph.type(v));
+    const NodeId made = rw.graph().add_node(std::move(fused), types);
+    for (std::size_t k = 0; k < n.outputs.size(); ++k) rw.map(n.outputs[k], rw.graph().node(made).outputs[k]);
+  }
+  PassContext none;
+  return eliminate_dead_code(rw.finish(), none);
+}
+
 }  // namespace
 
 Graph fuse_epilogues(const Graph& graph, PassContext&) {
-  return fuse_batch_norm_grad(EpilogueFusion(graph).run());
+  return fuse_sums(fuse_masks(EpilogueFusion(graph).run()));
 }
 
 }  // namespace ingot

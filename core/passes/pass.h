@@ -29,12 +29,28 @@ struct PassTiming {
   std::size_t nodes_before = 0, nodes_after = 0;
 };
 
+// Seconds that a node should take, for choices between time and memory.
+using SecondsOracle = std::function<double(const Graph&, const Node&)>;
+
+// What the pass `checkpoint` traded: bytes alive at once, by the graph, for predicted seconds of a step.
+struct Recomputed {
+  std::size_t nodes = 0;
+  std::size_t bytes_before = 0, bytes_after = 0;
+  double seconds_before = 0.0, seconds = 0.0;  // of the step without, and what was added
+};
+
 struct PassContext {
-  LayoutOracle layouts;             // null: the layout pass is left out
-  KernelOracle accelerates;         // null: nothing is fused for a backend's sake
-  std::set<std::string> skip;       // names of passes to leave out
-  std::string dump_dir;             // not empty: the graph's text after each pass goes here
-  bool optimise = true;             // false: only what is needed to run
+  LayoutOracle layouts;        // null: the layout pass is left out
+  KernelOracle accelerates;    // null: nothing is fused for a backend's sake
+  std::set<std::string> skip;  // names of passes to leave out
+  std::string dump_dir;        // not empty: the graph's text after each pass goes here
+  bool optimise = true;        // false: only what is needed to run
+  SecondsOracle node_seconds;  // null: those of a GPU of today
+  // Results are computed again until so many bytes are alive at once; 0: no such target, but up to this share
+  // of the step's time may be spent to lower them.
+  std::size_t memory_target = 0;
+  double recompute_share = 0.0;
+  Recomputed recomputed;            // filled by the pass
   std::vector<PassTiming> timings;  // filled by the pipeline
 };
 
@@ -59,6 +75,7 @@ Graph fold_batch_norm(const Graph& graph, PassContext& context);
 Graph fuse_epilogues(const Graph& graph, PassContext& context);
 Graph fuse_elementwise(const Graph& graph, PassContext& context);
 Graph assign_layouts(const Graph& graph, PassContext& context);
+Graph checkpoint(const Graph& graph, PassContext& context);
 Graph recompute_cheap_values(const Graph& graph, PassContext& context);
 
 }  // namespace ingot

@@ -38,6 +38,8 @@ constexpr std::array kPipeline = {
     Pass{"dce-after-layout", eliminate_dead_code, true},
     // Last: it weighs the final lifetimes, and CSE would merge again what it repeats.
     Pass{"recompute", recompute_cheap_values},
+    // After it, so that what costs next to nothing is repeated first.
+    Pass{"checkpoint", checkpoint},
 };
 
 }  // namespace

@@ -61,6 +61,10 @@ class Backend {
     return false;
   }
 
+  // The share of a step's time that may go into computing results again to need less memory, where nobody
+  // asked for a budget.
+  virtual double recompute_share() const { return 0.0; }
+
   // Never null; throws UsageError with the reason when refuses() has one.
   virtual std::unique_ptr<Step> lower(const Graph& graph, const Node& node, const Target& target) const = 0;
 

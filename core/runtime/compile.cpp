@@ -1,5 +1,6 @@
 // From graph to program: run the passes, lower each node, decide which values share memory, place everything.
 #include <algorithm>
+#include <limits>
 #include <unordered_set>
 
 #include "core/op/registry.h"
@@ -34,7 +35,8 @@ struct Storage {
 
 class Compiler {
  public:
-  Compiler(const Graph& graph, const CompileOptions& options)
+  // `memory_target` is the pass checkpoint's; 0: the backend's own share of time.
+  Compiler(const Graph& graph, const CompileOptions& options, std::size_t memory_target)
       : options_(options), program_(std::make_shared<Program>()) {
     Program& p = *program_;
     p.target_ = options.target;
@@ -49,7 +51,11 @@ class Compiler {
     context.accelerates = [&p](const Graph& g, const Node& n) {
       return p.backend_->accelerates(g, n, p.target_);
     };
+    context.node_seconds = options.node_seconds;
+    context.memory_target = memory_target;
+    context.recompute_share = p.backend_->recompute_share();
     p.graph_ = run_pipeline(graph, context);
+    p.recomputed_ = context.recomputed;
     p.timings_ = std::move(context.timings);
   }
 
@@ -302,7 +308,29 @@ class Compiler {
 };
 
 ProgramPtr compile(const Graph& graph, const CompileOptions& options) {
-  return Compiler(graph, options).run();
+  if (options.memory_budget == 0) return Compiler(graph, options, 0).run();
+  // What the graph's values need is not all: workspaces, inputs and states are known when all is placed. The
+  // target falls by what a plan was too large.
+  std::size_t target = std::numeric_limits<std::size_t>::max();
+  ProgramPtr p = Compiler(graph, options, target).run();
+  while (p->report().total_bytes > options.memory_budget) {
+    const std::size_t excess = p->report().total_bytes - options.memory_budget;
+    const std::size_t alive = p->recomputed().bytes_after;
+    ProgramPtr lower;
+    if (alive > excess) {
+      target = std::min(target, alive) - excess;
+      lower = Compiler(graph, options, target).run();
+    }
+    if (lower == nullptr || lower->recomputed().bytes_after >= alive) {
+      const std::size_t least =
+          std::min(p->report().total_bytes, lower ? lower->report().total_bytes : SIZE_MAX);
+      throw UsageError(cat("a session would need ", least,
+                           " bytes with all that can be computed again, and the budget is ",
+                           options.memory_budget, "; allow more, or take a smaller batch"));
+    }
+    p = std::move(lower);
+  }
+  return p;
 }
 
 int Program::launches() const {

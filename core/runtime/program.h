@@ -28,6 +28,12 @@ struct CompileOptions {
   std::string dump_passes{};  // directory for the graph's text after each pass
   bool share_memory = true;   // false: every block has its own memory (for tests: results must not change)
   bool in_place = true;       // false: no two values share memory except views
+  // Bytes that a session may need, everything counted; 0: no such limit. Where the plan needs more, results of
+  // the forward pass are computed again for the backward pass, those first that save most for the time they
+  // cost. Without a limit a backend may do so too, for a small share of the time (Backend::recompute_share).
+  std::size_t memory_budget = 0;
+  // Seconds that a node should take on the target; null: a rule of thumb. It decides what is computed again.
+  SecondsOracle node_seconds{};
 };
 
 enum class Region : std::uint8_t { Arena, Parameter, Gradient, State, Staging, Constant };
@@ -68,6 +74,8 @@ class Program {
   const std::vector<Block>& blocks() const { return blocks_; }
   std::int32_t peak_step() const { return peak_step_; }
   const std::vector<PassTiming>& pass_timings() const { return timings_; }
+  // What is computed again to need less memory.
+  const Recomputed& recomputed() const { return recomputed_; }
 
   // Nodes run at every step, in order, and those run once per session (they depend on constants and on states
   // that never change).
@@ -104,6 +112,7 @@ class Program {
   std::array<std::size_t, kRegions> region_bytes_{};
   std::size_t input_bytes_ = 0;
   std::vector<PassTiming> timings_;
+  Recomputed recomputed_;
 };
 
 using ProgramPtr = std::shared_ptr<const Program>;

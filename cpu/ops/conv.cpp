@@ -7,6 +7,7 @@
 // weights are small beside images.
 #include "core/ops/conv.h"
 
+#include "cpu/bfloat_conv.h"
 #include "cpu/onednn.h"
 #include "cpu/planar_conv.h"
 #include "cpu/touched_pixels.h"
@@ -31,9 +32,9 @@ Geometry geometry(const A& a) {
           a.groups};
 }
 
-// Strided 1x1 convolutions in bf16 go another way, in f32: of oneDNN's kernels for them some write out of
-// bounds (cpu/touched_pixels.h), and the way around is written for f32.
-bool left_to_f32(const Geometry& g, const TensorType& w) {
+// Strided 1x1 convolutions in bf16 run over the pixels they touch only: of oneDNN's kernels for them some
+// write out of bounds (cpu/touched_pixels.h). With padding they are left to f32.
+bool refused(const Geometry& g, const TensorType& w) {
   return w.dtype == DType::BF16 && w.shape[2] == 1 && w.shape[3] == 1 && g.stride != memory::dims{1, 1};
 }
 
@@ -92,9 +93,25 @@ dnnl::primitive_attr plain_attr() {
   return *epilogue_attr("");
 }
 
+constexpr std::array<std::int64_t, 2> kOnes{1, 1};
+
+// See cpu/touched_pixels.h. `image` is the side of the convolution that has more pixels than it touches.
+template <class A>
+bool strided_pointwise(const A& a, const Shape& w, const TensorType& image) {
+  return w[2] == 1 && w[3] == 1 && a.padding == std::array<std::int64_t, 2>{0, 0} && a.stride != kOnes &&
+         onednn_computes(image.dtype) && image.numel() != 0 && lies_channels_last(image);
+}
+
+Geometry dense(Geometry g) {
+  g.stride = {1, 1};
+  return g;
+}
+
 // The layout of the weights that the forward convolution over such images is fastest with; row-major when it
 // cannot be said as a Layout.
 Layout weight_layout(const Geometry& g, const TensorType& x, const TensorType& w, const TensorType& y) {
+  if (refused(g, w) && g.padding == memory::dims{0, 0})  // over the touched pixels
+    return weight_layout(dense(g), touched_type(x, {g.stride[0], g.stride[1]}), w, y);
   const auto d = descs(x, w, y, g.groups);
   if (!d) return {};
   const auto pd =
@@ -107,20 +124,6 @@ Layout weight_layout(const Geometry& g, const TensorType& x, const TensorType& w
 
 Layout image_layout(const TensorType& x) {
   return lies_channels_last(x) ? x.layout : Layout::channels_last(4);
-}
-
-constexpr std::array<std::int64_t, 2> kOnes{1, 1};
-
-// See cpu/touched_pixels.h. `image` is the side of the convolution that has more pixels than it touches.
-template <class A>
-bool strided_pointwise(const A& a, const Shape& w, const TensorType& image) {
-  return w[2] == 1 && w[3] == 1 && a.padding == std::array<std::int64_t, 2>{0, 0} && a.stride != kOnes &&
-         image.dtype == DType::F32 && image.numel() != 0 && lies_channels_last(image);
-}
-
-Geometry dense(Geometry g) {
-  g.stride = {1, 1};
-  return g;
 }
 
 // conv2d: x, w, [bias], [residual] -> y
@@ -141,7 +144,7 @@ Backend::Layouts layouts_conv2d(const Problem& p, const std::vector<bool>& state
 // Null when declined. `x` stands for operand 0.
 std::unique_ptr<PrimitiveStep> make_conv2d(const Problem& p, const Geometry& g, const TensorType& x) {
   const auto& a = p.attrs<Conv2dAttrs>();
-  if (left_to_f32(g, p.in(1))) return nullptr;
+  if (refused(g, p.in(1))) return nullptr;
   const auto d = descs(x, p.in(1), p.out(), g.groups);
   const auto w = to_desc(p.in(1), g.groups);
   if (!d || !w) return nullptr;
@@ -164,22 +167,10 @@ std::unique_ptr<PrimitiveStep> make_conv2d(const Problem& p, const Geometry& g, 
   return step;
 }
 
-std::unique_ptr<Step> lower_conv2d(const Problem& p) {
+std::unique_ptr<Step> make_conv2d_planar(const Problem& p, const TensorType& x, const TensorType& w,
+                                         const TensorType& y) {
   const auto& a = p.attrs<Conv2dAttrs>();
-  auto step = make_conv2d(p, geometry(a), p.in(0));
-  if (step == nullptr) return nullptr;
-  // The kernels with the defect described in cpu/touched_pixels.h.
-  if (step->kernel.starts_with("onednn:jit_1x1") && strided_pointwise(a, p.in(1).shape, p.in(0))) {
-    step = make_conv2d(p, dense(geometry(a)), touched_type(p.in(0), a.stride));
-    if (step == nullptr) return nullptr;
-    return touched_pixels(std::move(step), Touched::Input, p.in(0), a.stride, p.target.threads);
-  }
-  return step;
-}
-
-std::unique_ptr<Step> lower_conv2d_planar(const Problem& p) {
-  const auto& a = p.attrs<Conv2dAttrs>();
-  PlanarProblem q{p.in(0), p.in(1), p.out()};
+  PlanarProblem q{x, w, y};
   q.top = a.padding[0];
   q.left = a.padding[1];
   q.has_bias = a.has_bias;
@@ -188,6 +179,35 @@ std::unique_ptr<Step> lower_conv2d_planar(const Problem& p) {
       (!a.activation.empty() && !q.relu))
     return nullptr;
   return make_planar(q, p.target.threads);
+}
+
+std::unique_ptr<Step> lower_conv2d_planar(const Problem& p) {
+  return make_conv2d_planar(p, p.in(0), p.in(1), p.out());
+}
+
+// One channel in bf16 leaves most of oneDNN's lanes empty: the planar kernel between two conversions is
+// faster.
+bool planar_in_f32(const Problem& p) {
+  const auto f32 = [](TensorType t) {
+    t.dtype = DType::F32;
+    return t;
+  };
+  return p.in(0).dtype == DType::BF16 && p.in(0).shape[1] == 1 &&
+         make_conv2d_planar(p, f32(p.in(0)), f32(p.in(1)), f32(p.out())) != nullptr;
+}
+
+std::unique_ptr<Step> lower_conv2d(const Problem& p) {
+  if (planar_in_f32(p)) return nullptr;
+  const auto& a = p.attrs<Conv2dAttrs>();
+  auto step = make_conv2d(p, geometry(a), p.in(0));
+  // The kernels with the defect described in cpu/touched_pixels.h.
+  if ((step == nullptr || step->kernel.starts_with("onednn:jit_1x1")) &&
+      strided_pointwise(a, p.in(1).shape, p.in(0))) {
+    step = make_conv2d(p, dense(geometry(a)), touched_type(p.in(0), a.stride));
+    if (step == nullptr) return nullptr;
+    return touched_pixels(std::move(step), Touched::Input, p.in(0), a.stride, p.target.threads);
+  }
+  return step;
 }
 
 // conv2d_grad_input: dy, w -> dx
@@ -203,7 +223,7 @@ Backend::Layouts layouts_grad_input(const Problem& p, const std::vector<bool>& s
 
 std::unique_ptr<PrimitiveStep> make_grad_input(const Geometry& g, const TensorType& dy, const TensorType& w,
                                                const TensorType& dx, int threads) {
-  if (left_to_f32(g, w)) return nullptr;
+  if (refused(g, w)) return nullptr;
   const auto d = descs(dx, w, dy, g.groups);
   const auto given = to_desc(w, g.groups);
   if (!d || !given) return nullptr;
@@ -263,7 +283,7 @@ Backend::Layouts layouts_grad_weight(const Problem& p, const std::vector<bool>&)
 }
 
 std::unique_ptr<PrimitiveStep> make_grad_weight(const Problem& p, const Geometry& g, const TensorType& x) {
-  if (left_to_f32(g, p.out())) return nullptr;
+  if (refused(g, p.out())) return nullptr;
   const auto d = descs(x, p.out(), p.in(1), g.groups);
   const auto w = to_desc(p.out(), g.groups);
   if (!d || !w) return nullptr;
@@ -284,6 +304,13 @@ std::unique_ptr<PrimitiveStep> make_grad_weight(const Problem& p, const Geometry
 
 std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
   return make_grad_weight(p, geometry(p.attrs<Conv2dGradWeightAttrs>()), p.in(0));
+}
+
+std::unique_ptr<Step> lower_grad_weight_bfloat(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradWeightAttrs>();
+  if (a.groups != 1) return nullptr;
+  return make_bfloat_grad_weight(p.in(0), p.in(1), p.out(), {a.stride, a.padding, a.dilation},
+                                 p.target.threads);
 }
 
 std::unique_ptr<Step> lower_grad_weight_touched(const Problem& p) {
@@ -344,6 +371,7 @@ void add_conv(LoweringTable& t) {
   t.add("conv2d_grad_input", {.lower = lower_grad_input_spread, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input_planar, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_weight", {.lower = lower_grad_weight_bfloat, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_touched, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_planar, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = layouts_grad_weight});

@@ -33,8 +33,8 @@ std::vector<std::array<int, 2>> safe_pairs(const Problem& p, const Tape& tape) {
   return safe;
 }
 
-std::unique_ptr<Step> lower_expr(const Problem& p, const ScalarExpr& expr) {
-  const auto in = types_of(p, p.node.inputs), out = types_of(p, p.node.outputs);
+std::unique_ptr<Step> lower_tape(const Problem& p, const ScalarExpr& expr, const std::vector<TensorType>& in,
+                                 const std::vector<TensorType>& out) {
   if (!Tape::accepts(in, out)) return nullptr;
   const auto tape = std::make_shared<const Tape>(expr, in, out);
   const int threads = p.target.threads;
@@ -46,6 +46,10 @@ std::unique_ptr<Step> lower_expr(const Problem& p, const ScalarExpr& expr) {
       tape->workspace_bytes(threads), safe_pairs(p, *tape));
 }
 
+std::unique_ptr<Step> lower_expr(const Problem& p, const ScalarExpr& expr) {
+  return lower_tape(p, expr, types_of(p, p.node.inputs), types_of(p, p.node.outputs));
+}
+
 std::unique_ptr<Step> lower_scalar(const Problem& p) {
   const ScalarOp op = find_scalar_op(p.node.op);
   ScalarExpr e;
@@ -53,6 +57,20 @@ std::unique_ptr<Step> lower_scalar(const Problem& p) {
   for (int i = 0; i < p.num_inputs(); ++i) args.push_back(e.add_input(p.in(i).dtype));
   e.add_output(op == ScalarOp::Cast ? e.emit_cast(0, p.out().dtype) : e.emit(op, args));
   return lower_expr(p, e);
+}
+
+// A cast keeps every layout: of the zeros in a block's padding it makes zeros.
+Backend::Layouts cast_layouts(const Problem& p, const std::vector<bool>&) {
+  return {{p.in(0).layout}, {p.in(0).layout}};
+}
+
+std::unique_ptr<Step> lower_cast(const Problem& p) {
+  if (p.in(0).layout.canonical() != p.out().layout.canonical()) return lower_scalar(p);
+  const auto flat = [](const TensorType& t) { return TensorType(t.dtype, {t.physical_numel()}); };
+  ScalarExpr e;
+  e.add_input(p.in(0).dtype);
+  e.add_output(e.emit_cast(0, p.out().dtype));
+  return lower_tape(p, e, {flat(p.in(0))}, {flat(p.out())});
 }
 
 std::unique_ptr<Step> lower_fused(const Problem& p) {
@@ -112,7 +130,7 @@ std::unique_ptr<Step> lower_iota(const Problem& p) {
 void add_elementwise(LoweringTable& table) {
   for (const ScalarOpInfo& row : scalar_op_table())
     table.add(row.name, {.lower = lower_scalar, .layouts = elementwise_layouts});
-  table.add("cast", {.lower = lower_scalar, .layouts = elementwise_layouts});
+  table.add("cast", {.lower = lower_cast, .layouts = cast_layouts});
   table.add("fused", {.lower = lower_fused, .layouts = elementwise_layouts});
   table.add("full", {.lower = lower_full});
   table.add("constant", {.lower = lower_constant});

@@ -1,19 +1,24 @@
-// Batch norm on f32, native in channels-last memory and in row-major memory.
+// Batch norm on images in f32 and bf16 (parameters and statistics in f32), native in channels-last memory and
+// in row-major memory.
 //
-// Channels-last (and rank 2) tensors are n floats whose position e belongs to channel e % C. Tables per
+// Channels-last (and rank 2) tensors are n numbers whose position e belongs to channel e % C. Tables per
 // channel are repeated to a period that fills whole vectors, so that 16 or 3 channels run as fast as 64.
 // Threads take contiguous ranges; their sums, in double, are added in the order of the threads. Row-major
 // images are one plane per (image, channel), and threads take channels.
 //
 // Statistics: sums of x - s and (x - s)^2 in one pass, with s the channel's first value; then one pass
-// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice.
+// applies scale and shift, the residual and the ReLU. The gradient likewise reads its operands twice; where
+// it has two of them to add, or hands the masked gradient on, that is made in the first pass, a stretch at a
+// time, and read again.
 #include "core/ops/norm.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
 
+#include "core/base/half.h"
 #include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
@@ -25,6 +30,7 @@ namespace {
 
 constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
 constexpr int kTables = 4;
+constexpr std::int64_t kStretch = 2048;  // elements added up before their sums: they stay in the first cache
 
 // How the channels of x[N, C, ...] lie in memory.
 struct Geometry {
@@ -36,7 +42,7 @@ struct Geometry {
 };
 
 bool geometry_of(const TensorType& t, Geometry& g) {
-  if (t.dtype != DType::F32 || t.shape.rank() < 2 || t.layout.is_blocked()) return false;
+  if (t.shape.rank() < 2 || t.layout.is_blocked()) return false;
   g.rows = t.shape[0];
   g.channels = t.shape[1];
   for (int d = 2; d < t.shape.rank(); ++d) g.pixels *= t.shape[d];
@@ -112,7 +118,7 @@ void for_pieces(const Geometry& g, const Buffers& b, int parts, std::int64_t row
   });
 }
 
-// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch) adds a piece's.
+// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch, part) adds a piece's.
 template <class Add>
 void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, const Add& add) {
   const auto clear = [&](int part) {
@@ -124,7 +130,7 @@ void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t r
       g, b, parts, rows, 1,
       [&](std::int64_t at, std::int64_t n, float* const* tables, int part) {
         add(at, n, tables[0], b.thread_sum + part * g.period, b.thread_sq + part * g.period,
-            b.thread_scratch + 2 * part * g.period);
+            b.thread_scratch + 2 * part * g.period, part);
       },
       [&](std::int64_t c, int part) {
         b.sum[c] = std::accumulate(b.thread_sum + part * g.period, b.thread_sum + (part + 1) * g.period, 0.0);
@@ -148,16 +154,54 @@ std::int64_t valid_rows(const Geometry& g, const void* valid) {
                           : std::clamp<std::int64_t>(*static_cast<const std::int32_t*>(valid), 0, g.rows);
 }
 
-void zero_rows(const Geometry& g, float* data, std::int64_t from) {
-  std::fill(data + from * g.row_elements(), data + g.rows * g.row_elements(), 0.0f);
-}
+// The images of one step, in elements of their type.
+class Images {
+ public:
+  // Nothing where a level has no kernels for the type, or what is not an image is not f32: an op in half
+  // precision throughout goes another way.
+  static std::optional<Images> of(const Problem& p, int image) {
+    for (int i = 0; i < p.num_inputs(); ++i) {
+      const TensorType& t = p.in(i);
+      if (t.dtype != DType::F32 && t.dtype != DType::I32 && t.shape != p.in(image).shape) return std::nullopt;
+    }
+    const RowKernels& k = row_kernels(cpu_level());
+    const DType type = p.in(image).dtype;
+    if (type == DType::F32) return Images(k.norm_f32, type);
+    if (type == DType::BF16 && k.norm_bf16.stats != nullptr) return Images(k.norm_bf16, type);
+    return std::nullopt;
+  }
+
+  const NormKernels& kernels() const { return *kernels_; }
+  const void* at(const void* image, std::int64_t element) const {
+    return image == nullptr ? nullptr : static_cast<const std::byte*>(image) + element * size_;
+  }
+  void* at(void* image, std::int64_t element) const {
+    return image == nullptr ? nullptr : static_cast<std::byte*>(image) + element * size_;
+  }
+  float get(const void* image, std::int64_t element) const {
+    const void* from = at(image, element);
+    return bf16_ ? static_cast<const bf16*>(from)->to_float() : *static_cast<const float*>(from);
+  }
+  void zero_rows(const Geometry& g, void* image, std::int64_t from) const {
+    const std::int64_t rest = (g.rows - from) * g.row_elements() * size_;
+    if (rest != 0) std::memset(at(image, from * g.row_elements()), 0, static_cast<std::size_t>(rest));
+  }
+  std::string kernel_name(const Geometry& g) const {
+    return cat(bf16_ ? "bf16:" : "", g.inner ? "rows:" : "planes:", name(cpu_level()));
+  }
+
+ private:
+  Images(const NormKernels& kernels, DType type)
+      : kernels_(&kernels), size_(static_cast<std::int64_t>(size_of(type))), bf16_(type == DType::BF16) {}
+  const NormKernels* kernels_;
+  std::int64_t size_;
+  bool bf16_;
+};
 
 Backend::Layouts layouts_like(const Problem& p, int model) {
   const TensorType& x = p.in(model);
   Geometry g;
-  TensorType f32 = x;
-  f32.dtype = DType::F32;
-  const Layout layout = geometry_of(f32, g) ? x.layout : Layout::channels_last(x.shape.rank());
+  const Layout layout = geometry_of(x, g) ? x.layout : Layout::channels_last(x.shape.rank());
   Backend::Layouts l;
   for (int i = 0; i < p.num_inputs(); ++i)
     l.inputs.push_back(p.in(i).shape == x.shape && x.shape.rank() > 1 ? layout : Layout::row_major());
@@ -172,38 +216,35 @@ Backend::Layouts grad_layouts(const Problem& p, const std::vector<bool>&) {
   return layouts_like(p, 1);
 }
 
-std::string kernel_name(const Geometry& g) {
-  return cat(g.inner ? "rows:" : "planes:", name(cpu_level()));
-}
-
 std::unique_ptr<Step> lower_forward(const Problem& p) {
   const auto& at = p.attrs<BatchNormAttrs>();
   Geometry g;
-  if (!geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
+  const auto m = Images::of(p, 0);
+  if (!m || !geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
   const int residual_at = at.has_residual ? 5 + at.has_valid : -1;
   if (at.has_residual && !same_place(p.in(0), p.in(residual_at))) return nullptr;
   const bool relu = at.activation == "relu", has_valid = at.has_valid;
   if (!relu && !at.activation.empty()) return nullptr;
-  const RowKernels& k = row_kernels(cpu_level());
   const int parts = useful_threads(p.target.threads, p.in(0).numel());
   const double eps = at.eps, momentum = at.momentum;
   std::vector<std::array<int, 2>> in_place{{0, 0}, {3, 3}, {4, 4}};
   if (at.has_residual) in_place.push_back({residual_at, 0});
   return make_step(
-      kernel_name(g),
-      [=, &k](void* const* in, void* const* out, void* workspace) {
+      m->kernel_name(g),
+      [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
-        const auto* x = static_cast<const float*>(in[0]);
+        const void* x = in[0];
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         const double count = static_cast<double>(rows * g.pixels);
         for (std::int64_t c = 0; c < g.channels; ++c)
-          b.values[0][c] = rows > 0 ? x[g.inner ? c : c * g.pixels] : 0.0f;
-        channel_sums(g, b, parts, rows,
-                     [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
-                         float* scratch) { k.stats(x + first, n, g.period, shift, sum, sq, scratch); });
+          b.values[0][c] = rows > 0 ? m.get(x, g.inner ? c : c * g.pixels) : 0.0f;
+        channel_sums(
+            g, b, parts, rows,
+            [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
+                float* scratch, int) { k.stats(m.at(x, first), n, g.period, shift, sum, sq, scratch); });
         const double move = rows > 0 ? momentum : 0.0;
         for (std::int64_t c = 0; c < g.channels; ++c) {
           double mean = 0.0, m2 = 0.0;
@@ -222,15 +263,15 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
           b.values[0][c] = static_cast<float>(scale);
           b.values[1][c] = static_cast<float>(static_cast<double>(f(2)[c]) - mean * scale);
         }
-        const float* residual = residual_at < 0 ? nullptr : f(residual_at);
+        const void* residual = residual_at < 0 ? nullptr : in[residual_at];
         for_pieces(
             g, b, parts, rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.scale_shift(x + first, residual == nullptr ? nullptr : residual + first, o(0) + first, n,
-                            g.period, t[0], t[1], relu);
+              k.scale_shift(m.at(x, first), m.at(residual, first), m.at(out[0], first), n, g.period, t[0],
+                            t[1], relu);
             },
             no_after);
-        zero_rows(g, o(0), rows);
+        m.zero_rows(g, out[0], rows);
       },
       workspace_bytes(g, parts), in_place);
 }
@@ -238,33 +279,59 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
 std::unique_ptr<Step> lower_grad(const Problem& p) {
   const auto& at = p.attrs<BatchNormGradAttrs>();
   Geometry g;
-  if (!geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
+  const auto m = Images::of(p, 1);
+  if (!m || !geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
     return nullptr;
   const bool relu = at.activation == "relu", has_valid = at.has_valid, has_residual = at.has_residual;
+  const int dy2_at = at.has_dy2 ? p.num_inputs() - 1 : -1;
   if (!relu && !at.activation.empty()) return nullptr;
+  if (at.has_dy2 && !same_place(p.in(1), p.in(dy2_at))) return nullptr;
   const int y_at = relu ? 5 + at.has_valid : -1;
   if (relu && !same_place(p.in(1), p.in(y_at))) return nullptr;
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
-  const RowKernels& k = row_kernels(cpu_level());
   const int parts = useful_threads(p.target.threads, p.in(1).numel());
-  std::vector<std::array<int, 2>> in_place{{0, 0}, {1, 0}};
-  if (has_residual) in_place.push_back({0, 3});
+  const std::int64_t stretch = kStretch / g.period > 0 ? kStretch / g.period * g.period : g.period;
+  const std::int64_t added = at.has_dy2 && !has_residual ? stretch * parts : 0;
+  Workspace sizes(nullptr);
+  Buffers::carve(sizes, g, parts);
+  sizes.take<float>(added);
   return make_step(
-      kernel_name(g),
-      [=, &k](void* const* in, void* const* out, void* workspace) {
+      m->kernel_name(g),
+      [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
-        const float *dy = f(0), *x = f(1), *y = relu ? f(y_at) : nullptr;
+        float* const stretches = w.take<float>(added);
+        const void *dy = in[0], *x = in[1], *y = relu ? in[y_at] : nullptr;
+        const void* dy2 = dy2_at < 0 ? nullptr : in[dy2_at];
+        void* dr = has_residual ? out[3] : nullptr;
+        // Calls use(i, length, gradient) for stretches of a piece, with the gradient added up in memory of
+        // the stretch or of the residual's gradient.
+        const auto summed = [&](std::int64_t first, std::int64_t n, int part, const auto& use) {
+          for (std::int64_t i = first; i < first + n; i += stretch) {
+            const std::int64_t length = std::min(stretch, first + n - i);
+            void* const u = dr != nullptr ? m.at(dr, i) : static_cast<void*>(stretches + part * stretch);
+            k.masked_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), u, length);
+            use(i, length, u);
+          }
+        };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         const double count = std::max(static_cast<double>(rows * g.pixels), 1.0);
         std::copy_n(f(3), g.channels, b.values[0]);
         channel_sums(g, b, parts, rows,
                      [&](std::int64_t first, std::int64_t n, const float* mean, double* sum, double* dot,
-                         float* scratch) {
-                       k.grad_stats(dy + first, y == nullptr ? nullptr : y + first, x + first, n, g.period,
-                                    mean, sum, dot, scratch);
+                         float* scratch, int part) {
+                       const auto add = [&](const void* u, const void* mask, std::int64_t i,
+                                            std::int64_t length) {
+                         k.grad_stats(u, mask, m.at(x, i), length, g.period, mean, sum, dot, scratch);
+                       };
+                       if (dr != nullptr || dy2 != nullptr)
+                         summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                           add(u, nullptr, i, length);
+                         });
+                       else
+                         add(m.at(dy, first), m.at(y, first), first, n);
                      });
         for (std::int64_t c = 0; c < g.channels; ++c) {
           const double rstd = static_cast<double>(f(4)[c]), scale = static_cast<double>(f(2)[c]) * rstd;
@@ -275,34 +342,46 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
           o(1)[c] = static_cast<float>(dgamma);
           o(2)[c] = static_cast<float>(dbeta);
         }
-        float* dr = has_residual ? o(3) : nullptr;
         for_pieces(
             g, b, parts, rows, 4,
-            [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.grad_apply(dy + first, y == nullptr ? nullptr : y + first, x + first, o(0) + first,
-                           dr == nullptr ? nullptr : dr + first, n, g.period, t[0], t[1], t[2], t[3]);
+            [&](std::int64_t first, std::int64_t n, float* const* t, int part) {
+              const auto apply = [&](const void* u, const void* mask, std::int64_t i, std::int64_t length) {
+                k.grad_apply(u, mask, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2], t[3]);
+              };
+              if (dr != nullptr)
+                apply(m.at(dr, first), nullptr, first, n);
+              else if (dy2 != nullptr)
+                summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                  apply(u, nullptr, i, length);
+                });
+              else
+                apply(m.at(dy, first), m.at(y, first), first, n);
             },
             no_after);
-        zero_rows(g, o(0), rows);
-        if (dr != nullptr) zero_rows(g, dr, rows);
+        m.zero_rows(g, out[0], rows);
+        if (dr != nullptr) m.zero_rows(g, dr, rows);
       },
-      workspace_bytes(g, parts), in_place);
+      sizes.used(), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }
 
-std::unique_ptr<Step> lower_infer(const Problem& p) {
+// x and an optional residual to y, with the scale worked out from operands 1 and 4.
+template <class Scale>
+std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, const Scale& scale_of) {
   Geometry g;
-  if (!geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
-  const RowKernels& k = row_kernels(cpu_level());
+  const auto m = Images::of(p, 0);
+  if (!m || !geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
+  if (residual_at >= 0 && !same_place(p.in(0), p.in(residual_at))) return nullptr;
   const int parts = useful_threads(p.target.threads, p.in(0).numel());
-  const double eps = p.attrs<BatchNormInferAttrs>().eps;
+  std::vector<std::array<int, 2>> in_place{{0, 0}};
+  if (residual_at >= 0) in_place.push_back({residual_at, 0});
   return make_step(
-      kernel_name(g),
-      [=, &k](void* const* in, void* const* out, void* workspace) {
+      m->kernel_name(g),
+      [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         for (std::int64_t c = 0; c < g.channels; ++c) {
-          const double scale = static_cast<double>(f(1)[c]) / std::sqrt(static_cast<double>(f(4)[c]) + eps);
+          const double scale = scale_of(static_cast<double>(f(1)[c]), static_cast<double>(f(4)[c]));
           b.values[0][c] = static_cast<float>(scale);
           b.values[1][c] =
               static_cast<float>(static_cast<double>(f(2)[c]) - static_cast<double>(f(3)[c]) * scale);
@@ -310,12 +389,23 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
         for_pieces(
             g, b, parts, g.rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
-              k.scale_shift(f(0) + first, nullptr, static_cast<float*>(out[0]) + first, n, g.period, t[0],
-                            t[1], false);
+              k.scale_shift(m.at(in[0], first), residual_at < 0 ? nullptr : m.at(in[residual_at], first),
+                            m.at(out[0], first), n, g.period, t[0], t[1], relu);
             },
             no_after);
       },
-      workspace_bytes(g, parts), {{0, 0}});
+      workspace_bytes(g, parts), std::move(in_place));
+}
+
+std::unique_ptr<Step> lower_infer(const Problem& p) {
+  return lower_given(p, -1, false, [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
+    return gamma / std::sqrt(var + eps);
+  });
+}
+std::unique_ptr<Step> lower_apply(const Problem& p) {
+  const auto& at = p.attrs<BatchNormApplyAttrs>();
+  return lower_given(p, at.has_residual ? 5 : -1, at.activation == "relu",
+                     [](double gamma, double rstd) { return gamma * rstd; });
 }
 
 }  // namespace
@@ -323,6 +413,7 @@ std::unique_ptr<Step> lower_infer(const Problem& p) {
 void add_norm(LoweringTable& table) {
   table.add("batch_norm", {.lower = lower_forward, .layouts = forward_layouts});
   table.add("batch_norm_grad", {.lower = lower_grad, .layouts = grad_layouts});
+  table.add("batch_norm_apply", {.lower = lower_apply, .layouts = forward_layouts});
   table.add("batch_norm_infer", {.lower = lower_infer, .layouts = forward_layouts});
 }
 

@@ -1,4 +1,5 @@
-// Pooling of channels-last f32 images: channels are the vector axis, rows of pixels are split over threads.
+// Pooling of channels-last images in f32, maxima in bf16 too: channels are the vector axis, rows of pixels
+// are split over threads.
 //
 // Every output element is written by one thread in a fixed order, the gradients too: they gather from the
 // windows that cover a pixel instead of scattering into them. Other layouts and dtypes and dilated windows
@@ -74,9 +75,9 @@ struct Pooling {
   int parts = 1;
 };
 
-// Every operand channels-last, the images f32.
-bool accepts(const Problem& p) {
-  if (p.in(0).dtype != DType::F32 || p.in(0).numel() == 0 || p.out().numel() == 0) return false;
+// Every operand channels-last, the images of that type.
+bool accepts(const Problem& p, DType images = DType::F32) {
+  if (p.in(0).dtype != images || p.in(0).numel() == 0 || p.out().numel() == 0) return false;
   for (int i = 0; i < p.num_inputs(); ++i)
     if (!lies_channels_last(p.in(i))) return false;
   for (int i = 0; i < p.num_outputs(); ++i)
@@ -128,34 +129,34 @@ MaxPooling kernel_shape(const Pooling& p) {
 }
 
 template <class Offset>
-StepFn max_forward(Pooling pooling, MaxRow<Offset> max_row) {
-  return [p = std::move(pooling), max_row](void* const* in, void* const* out, void*) {
+StepFn max_forward(Pooling pooling, std::int64_t element, MaxRow<Offset> max_row) {
+  return [p = std::move(pooling), element, max_row](void* const* in, void* const* out, void*) {
     const MaxPooling shape = kernel_shape(p);
-    const auto* x = static_cast<const float*>(in[0]);
-    auto* y = static_cast<float*>(out[0]);
+    const auto* x = static_cast<const std::byte*>(in[0]);
+    auto* y = static_cast<std::byte*>(out[0]);
     auto* offset = static_cast<Offset*>(out[1]);
     const std::int64_t image = p.h * p.w * p.c, row_size = p.ow * p.c;
     parallel_ranges(p.parts, p.n * p.oh, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row)
-        max_row(shape, x + row / p.oh * image, x + p.n * image, row % p.oh, y + row * row_size,
-                offset + row * row_size);
+        max_row(shape, x + row / p.oh * image * element, x + p.n * image * element, row % p.oh,
+                y + row * row_size * element, offset + row * row_size);
     });
   };
 }
 
 template <class Offset>
-StepFn max_backward(Pooling pooling, MaxGradRow<Offset> max_grad_row) {
-  return [p = std::move(pooling), max_grad_row](void* const* in, void* const* out, void*) {
+StepFn max_backward(Pooling pooling, std::int64_t element, MaxGradRow<Offset> max_grad_row) {
+  return [p = std::move(pooling), element, max_grad_row](void* const* in, void* const* out, void*) {
     const MaxPooling shape = kernel_shape(p);
-    const auto* dy = static_cast<const float*>(in[0]);
+    const auto* dy = static_cast<const std::byte*>(in[0]);
     const auto* offset = static_cast<const Offset*>(in[1]);
-    auto* dx = static_cast<float*>(out[0]);
+    auto* dx = static_cast<std::byte*>(out[0]);
     const std::int64_t image = p.oh * p.ow * p.c, row_size = p.w * p.c;
     parallel_ranges(p.parts, p.n * p.h, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         const std::int64_t n = row / p.h;
-        max_grad_row(shape, dy + n * image, offset + n * image, (p.n - n) * image, row % p.h,
-                     dx + row * row_size);
+        max_grad_row(shape, dy + n * image * element, offset + n * image, (p.n - n) * image, row % p.h,
+                     dx + row * row_size * element);
       }
     });
   };
@@ -208,26 +209,40 @@ StepFn avg_backward(Pooling pooling) {
   };
 }
 
+// The kernels for the images of a maximum or its gradient, whose offsets have type `offsets`; null where
+// there are none.
+const MaxKernels* max_kernels(const Problem& p, DType offsets) {
+  const DType type = p.in(0).dtype;
+  if (!accepts(p, type)) return nullptr;
+  const PoolKernels& k = pool_kernels(cpu_level());
+  if (type == DType::F32) return &k.f32;
+  return type == DType::BF16 && offsets == DType::U8 && k.bf16.row_u8 != nullptr ? &k.bf16 : nullptr;
+}
+std::string max_name(const Problem& p) {
+  return cat(p.in(0).dtype == DType::BF16 ? "bf16:" : "", p.node.op, ":", name(cpu_level()));
+}
+
 std::unique_ptr<Step> lower_max(const Problem& p) {
   const auto& a = p.attrs<MaxPool2dAttrs>();
-  if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
+  const MaxKernels* k = max_kernels(p, p.out(1).dtype);
+  if (k == nullptr || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
   Pooling g = max_pooling(a, p.in(0).shape, p.out().shape, p.target.threads);
-  const PoolKernels& k = pool_kernels(cpu_level());
-  g.flat = flat_maxima(g.c, g.w, flat_columns(g.columns), k.width);
-  return make_step(cat("max_pool2d:", name(cpu_level())), p.out(1).dtype == DType::U8
-                                                              ? max_forward(std::move(g), k.max_row_u8)
-                                                              : max_forward(std::move(g), k.max_row_i32));
+  g.flat = flat_maxima(g.c, g.w, flat_columns(g.columns), pool_kernels(cpu_level()).width);
+  const auto element = static_cast<std::int64_t>(size_of(p.in(0).dtype));
+  return make_step(max_name(p), p.out(1).dtype == DType::U8 ? max_forward(std::move(g), element, k->row_u8)
+                                                            : max_forward(std::move(g), element, k->row_i32));
 }
 
 std::unique_ptr<Step> lower_max_grad(const Problem& p) {
   const auto& a = p.attrs<MaxPool2dGradAttrs>();
-  if (!accepts(p) || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
+  const MaxKernels* k = max_kernels(p, p.in(1).dtype);
+  if (k == nullptr || a.dilation != std::array<std::int64_t, 2>{1, 1}) return nullptr;
   Pooling g = max_pooling(a, p.out().shape, p.in(0).shape, p.target.threads);
-  const PoolKernels& k = pool_kernels(cpu_level());
-  g.flat = flat_gradient(g.c, g.w, flat_columns(g.columns), k.width);
-  return make_step(cat("max_pool2d_grad:", name(cpu_level())),
-                   p.in(1).dtype == DType::U8 ? max_backward(std::move(g), k.max_grad_row_u8)
-                                              : max_backward(std::move(g), k.max_grad_row_i32));
+  g.flat = flat_gradient(g.c, g.w, flat_columns(g.columns), pool_kernels(cpu_level()).width);
+  const auto element = static_cast<std::int64_t>(size_of(p.in(0).dtype));
+  return make_step(max_name(p), p.in(1).dtype == DType::U8
+                                    ? max_backward(std::move(g), element, k->grad_row_u8)
+                                    : max_backward(std::move(g), element, k->grad_row_i32));
 }
 
 template <class A>

@@ -1,5 +1,5 @@
-// reorder: the same tensor in another layout. oneDNN does f32; other dtypes are permuted by their element
-// size.
+// reorder: the same tensor in another layout. oneDNN does f32, and bf16 where it computes in it; other dtypes
+// are permuted by their element size.
 #include <cstring>
 
 #include "core/ops/view.h"
@@ -33,7 +33,7 @@ std::unique_ptr<Step> lower_view(const Problem& p) {
 }
 
 std::unique_ptr<Step> lower_onednn(const Problem& p) {
-  if (p.in(0).dtype != DType::F32 || p.in(0).numel() == 0) return nullptr;
+  if (!onednn_computes(p.in(0).dtype) || p.in(0).numel() == 0) return nullptr;
   const auto from = to_desc(p.in(0)), to = to_desc(p.out());
   if (!from || !to) return nullptr;
   const dnnl::reorder::primitive_desc pd(onednn_engine(), *from, onednn_engine(), *to, *epilogue_attr(""),

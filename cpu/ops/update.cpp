@@ -79,7 +79,8 @@ Backend::Layouts update_layouts(const Problem& p, const std::vector<bool>&) {
   return grouped_layouts(p, kUpdateScalars, p.attrs<A>().count);
 }
 
-// apply(scalars) makes the arguments of a run; kernel(args, roles in, roles out, n) does one piece.
+// apply(scalars) makes the arguments of a run; kernel(args, roles in, roles out, n) does one piece. Step 0
+// leaves everything as it is, which in place is no work at all.
 template <class Prepare, class Kernel>
 std::unique_ptr<Step> make_update(const Problem& p, std::int64_t count, const Sizes& s, Prepare prepare,
                                   Kernel kernel) {
@@ -91,6 +92,7 @@ std::unique_ptr<Step> make_update(const Problem& p, std::int64_t count, const Si
       cat("update:", name(cpu_level())),
       [=](void* const* in, void* const* out, void*) {
         const auto scalar = [&](int i) { return static_cast<double>(*static_cast<const float*>(in[i])); };
+        const bool taken = scalar(1) != 0.0;
         const auto args = prepare(scalar(0), scalar(1), scalar(2));
         parallel_parts(parts, [&](int part) {
           const auto at = static_cast<std::size_t>(part);
@@ -103,7 +105,13 @@ std::unique_ptr<Step> make_update(const Problem& p, std::int64_t count, const Si
                   static_cast<const float*>(in[kUpdateScalars + r * count + piece.tensor]) + piece.begin;
             for (int r = 0; r < out_roles; ++r)
               to[r] = static_cast<float*>(out[r * count + piece.tensor]) + piece.begin;
-            kernel(args, from, to, piece.n);
+            if (taken) {
+              kernel(args, from, to, piece.n);
+              continue;
+            }
+            for (int r = 0; r < out_roles; ++r)  // the parameter, and behind its gradient the states
+              if (const float* const kept = from[r == 0 ? 0 : r + 1]; kept != to[r])
+                std::copy_n(kept, piece.n, to[r]);
           }
         });
       },

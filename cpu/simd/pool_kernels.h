@@ -36,20 +36,26 @@ struct MaxPooling {
 // Row i of the output: y and offset, the cell of the window that was taken. Larger wins, then the first; the
 // first NaN wins over all. [image, image_end) is what may be read, the image first.
 template <class Offset>
-using MaxRow = void (*)(const MaxPooling& p, const float* image, const float* image_end, std::int64_t i,
-                        float* y, Offset* offset);
+using MaxRow = void (*)(const MaxPooling& p, const void* image, const void* image_end, std::int64_t i,
+                        void* y, Offset* offset);
 // Row h of the gradient of the input, from the gradient and the offsets of one image; `readable` elements of
 // each may be read.
 template <class Offset>
-using MaxGradRow = void (*)(const MaxPooling& p, const float* dy, const Offset* offset, std::int64_t readable,
-                            std::int64_t h, float* dx);
+using MaxGradRow = void (*)(const MaxPooling& p, const void* dy, const Offset* offset, std::int64_t readable,
+                            std::int64_t h, void* dx);
+
+// For images of one element type.
+struct MaxKernels {
+  MaxRow<std::uint8_t> row_u8;
+  MaxRow<std::int32_t> row_i32;
+  MaxGradRow<std::uint8_t> grad_row_u8;
+  MaxGradRow<std::int32_t> grad_row_i32;
+};
 
 struct PoolKernels {
   std::int64_t width;  // floats of a vector
-  MaxRow<std::uint8_t> max_row_u8;
-  MaxRow<std::int32_t> max_row_i32;
-  MaxGradRow<std::uint8_t> max_grad_row_u8;
-  MaxGradRow<std::int32_t> max_grad_row_i32;
+  MaxKernels f32;
+  MaxKernels bf16;  // null below AVX-512, and where an offset does not fit a byte
 };
 
 const PoolKernels& pool_kernels(CpuLevel level);

@@ -1,6 +1,6 @@
 // Vector kernels of the structured ops: periodic sums and maps (normalisation, column sums), rows
-// (reductions, softmax), optimiser updates, random bits. All are serial and work on f32; threads are the
-// callers' matter.
+// (reductions, softmax), optimiser updates, random bits. All are serial and work on f32, batch norm on bf16
+// too; threads are the callers' matter.
 //
 // "Periodic" kernels see n contiguous floats whose position e belongs to column e % period, as channels-last
 // memory does. Tables hold one entry per column. Sums are kept in float over short runs and in double beyond.
@@ -29,27 +29,37 @@ struct RmspropArgs {
   float lr, grad_scale, weight_decay, alpha, one_minus_alpha, eps, momentum;
 };
 
-struct RowKernels {
-  // --- periodic; `scratch` holds 2 * period floats
-  // ----------------------------------------------------------- sum[j] += x, sq[j] += (x - shift[j])^2 with x
-  // - shift[j] in both.
-  void (*stats)(const float* x, std::int64_t n, std::int64_t period, const float* shift, double* sum,
+// Batch norm, periodic, over images of one element type; sums and tables are as everywhere. `scratch` holds 2
+// * period floats.
+struct NormKernels {
+  // sum[j] += x, sq[j] += (x - shift[j])^2 with x - shift[j] in both.
+  void (*stats)(const void* x, std::int64_t n, std::int64_t period, const float* shift, double* sum,
                 double* sq, float* scratch);
+  // y = x a[j] + b[j] (+ residual) (then relu). residual may be null; y may be x or residual.
+  void (*scale_shift)(const void* x, const void* residual, void* y, std::int64_t n, std::int64_t period,
+                      const float* a, const float* b, bool relu);
+  // u = dy + dy2, or 0 where y <= 0; dy2 or y may be null. u may be dy or dy2.
+  void (*masked_sum)(const void* dy, const void* dy2, const void* y, void* u, std::int64_t n);
+  // With g = dy, or 0 where y <= 0 when y is not null: sum[j] += g, dot[j] += g (x - mean[j]).
+  void (*grad_stats)(const void* dy, const void* y, const void* x, std::int64_t n, std::int64_t period,
+                     const float* mean, double* sum, double* dot, float* scratch);
+  // dx = k1[j] g - k2[j] (x - mean[j]) - k3[j]. dx may be dy or x.
+  void (*grad_apply)(const void* dy, const void* y, const void* x, void* dx, std::int64_t n,
+                     std::int64_t period, const float* mean, const float* k1, const float* k2,
+                     const float* k3);
+};
+
+struct RowKernels {
+  NormKernels norm_f32;
+  NormKernels norm_bf16;  // null below AVX-512: no older processor computes in bf16
+
+  // --- periodic; `scratch` holds 2 * period floats
+  // -----------------------------------------------------------
   // sum[j] += x.
   void (*column_sums)(const float* x, std::int64_t n, std::int64_t period, double* sum, float* scratch);
   // acc[j] = max or min of acc[j] and x; NaN wins.
   void (*column_max)(const float* x, std::int64_t n, std::int64_t period, float* acc);
   void (*column_min)(const float* x, std::int64_t n, std::int64_t period, float* acc);
-  // y = x a[j] + b[j] (+ residual) (then relu). residual may be null; y may be x or residual.
-  void (*scale_shift)(const float* x, const float* residual, float* y, std::int64_t n, std::int64_t period,
-                      const float* a, const float* b, bool relu);
-  // With g = dy, or 0 where y <= 0 when y is not null: sum[j] += g, dot[j] += g (x - mean[j]).
-  void (*grad_stats)(const float* dy, const float* y, const float* x, std::int64_t n, std::int64_t period,
-                     const float* mean, double* sum, double* dot, float* scratch);
-  // dx = k1[j] g - k2[j] (x - mean[j]) - k3[j]; dresidual = g unless null. dx may be dy or x.
-  void (*grad_apply)(const float* dy, const float* y, const float* x, float* dx, float* dresidual,
-                     std::int64_t n, std::int64_t period, const float* mean, const float* k1, const float* k2,
-                     const float* k3);
 
   // --- rows
   // --------------------------------------------------------------------------------------------------

@@ -66,28 +66,25 @@ void CudaQueue::fill(void* device, std::byte value, std::size_t bytes) {
 
 void CudaQueue::use_staging(void* memory, std::size_t bytes) {
   slot_bytes_ = bytes;
-  for (std::size_t i = 0; i < slots_.size(); ++i)
-    slots_[i].memory = static_cast<std::byte*>(memory) + i * bytes;
+  slot_.memory = memory;
 }
 
 void CudaQueue::feed(void* device, const void* host, std::size_t bytes) {
   if (bytes == 0) return;
   if (bytes > slot_bytes_)
-    throw UsageError(cat("CudaQueue::feed was given ", bytes, " bytes, its staging slots have ", slot_bytes_,
+    throw UsageError(cat("CudaQueue::feed was given ", bytes, " bytes, its staging slot has ", slot_bytes_,
                          "; call use_staging first"));
   const DeviceScope scope(device_);
-  Slot& slot = slots_[next_slot_];
-  if (slot.taken.recorded()) copies_.wait(slot.taken);
-  copy_to_device(slot.memory, host, bytes, copies_);
-  slot.filled.record(copies_);
-  compute_.wait(slot.filled);
+  if (slot_.taken.recorded()) copies_.wait(slot_.taken);
+  copy_to_device(slot_.memory, host, bytes, copies_);
+  slot_.filled.record(copies_);
+  compute_.wait(slot_.filled);
   if (guard_)
-    copy_if_finite(device, slot.memory, bytes, guard_->first, compute_);
+    copy_if_finite(device, slot_.memory, bytes, guard_->first, compute_);
   else
-    copy_on_device(device, slot.memory, bytes, compute_);
-  slot.taken.record(compute_);
-  fed_ = &slot.filled;
-  next_slot_ = (next_slot_ + 1) % slots_.size();
+    copy_on_device(device, slot_.memory, bytes, compute_);
+  slot_.taken.record(compute_);
+  fed_ = &slot_.filled;
 }
 
 void CudaQueue::begin() {

@@ -2,11 +2,11 @@
 //
 // Steps run on the compute stream: one of the queue's own, or the caller's. Inputs come through the copy
 // stream: pinned host memory -> a staging slot on the device, while the compute stream is busy with the run
-// before; then the compute stream moves them into their fixed place. There are two slots, so that the next
-// inputs need not wait for that move. Two waits keep the order, and each is needed:
+// before; then the compute stream moves them into their fixed place, which takes a hundredth of a run, so one
+// slot serves: the next inputs are on their way while the run computes. Two waits keep the order, and each is needed:
 //
 //   compute waits for `filled`   the inputs have arrived in the slot
-//   copies waits for `taken`     the compute stream has read the slot, two feeds ago
+//   copies waits for `taken`     the compute stream has read the slot, at the feed before
 //
 // Steps of the communication lane have a stream of their own, made when the first of them is bound. Its order
 // with the compute stream is the steps' (core/runtime/lanes.h): a signal is an event, and a capture that the
@@ -23,7 +23,7 @@
 // answer.
 //
 //   auto queue = CudaQueue::make(/*device=*/0, /*stream=*/nullptr);
-//   queue->use_staging(slots, bytes);
+//   queue->use_staging(slot, bytes);
 //   queue->feed(inputs, pinned, bytes);
 //   queue->replay(parts);
 #pragma once
@@ -45,7 +45,7 @@ namespace ingot::cuda {
 
 class CudaQueue final : public Queue {
  public:
-  static constexpr int kSlots = 2;
+  static constexpr int kSlots = 1;
 
   // `stream` is the caller's cudaStream_t, or null.
   static std::unique_ptr<CudaQueue> make(int device, void* stream);
@@ -99,9 +99,8 @@ class CudaQueue final : public Queue {
   Stream compute_, copies_;
   std::optional<Stream> communication_;
   std::vector<Event> signals_;
-  std::array<Slot, kSlots> slots_;
+  Slot slot_;
   std::size_t slot_bytes_ = 0;
-  std::size_t next_slot_ = 0;
   const Event* fed_ = nullptr;  // the latest feed's `filled`
   bool copied_in_ = false;      // copy_in() since the last wait
   bool ran_ = false;

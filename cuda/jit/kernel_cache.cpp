@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/cache_folder.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/hash.h"
@@ -63,18 +64,10 @@ std::optional<std::string> decode(std::string_view file, std::string_view key) {
   return std::string(kernel);
 }
 
-const char* variable(const char* name) {
-  const char* v = std::getenv(name);
-  return v != nullptr && *v != '\0' ? v : nullptr;
-}
-
 }  // namespace
 
 std::string KernelCache::default_folder() {
-  if (const char* own = variable("INGOT_CACHE_DIR")) return own;
-  if (const char* xdg = variable("XDG_CACHE_HOME")) return cat(xdg, "/ingot");
-  if (const char* home = variable("HOME")) return cat(home, "/.cache/ingot");
-  return "";
+  return cache_folder();
 }
 
 KernelCache::KernelCache(std::string folder, std::uint64_t max_bytes, Log log)

@@ -304,18 +304,22 @@ __global__ void apply_kernel(const T* x, const T* residual, T* y, const std::int
 
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
-__global__ void infer_kernel(const T* x, T* y, const void* gamma, const void* beta, const void* mean,
-                             const void* var, ParamKind kind, float eps, Columns g) {
+__global__ void infer_kernel(const T* x, const T* residual, T* y, const void* gamma, const void* beta,
+                             const void* mean, const void* var, const void* rstd, ParamKind kind, float eps,
+                             bool relu, Columns g) {
   const Place p = place_of<V>(g);
   if (!p.works) return;
   Apply a[V];
 #pragma unroll
   for (int k = 0; k < V; ++k) {
     const int c = (p.column + k) % g.channels;
-    a[k] = {read_param(mean, kind, c), read_param(gamma, kind, c) / sqrtf(read_param(var, kind, c) + eps),
-            read_param(beta, kind, c)};
+    const float scale = read_param(gamma, kind, c);
+    a[k] = {
+        read_param(mean, kind, c),
+        rstd != nullptr ? scale * read_param(rstd, kind, c) : scale / sqrtf(read_param(var, kind, c) + eps),
+        read_param(beta, kind, c)};
   }
-  apply_rows<T, V>(x, nullptr, y, g.elements, g, p, a, false);
+  apply_rows<T, V>(x, residual, y, g.elements, g, p, a, relu);
 }
 
 // ---- Launches -------------------------------------------------------------------------------------------
@@ -365,7 +369,8 @@ void launch_infer(const BatchNormConfig& config, const BatchNormShape& s, const 
                   ParamKind kind, const Stream& stream) {
   const Columns g = spread(columns_of(s, V), V);
   launch(infer_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, static_cast<const T*>(o.x),
-         static_cast<T*>(o.y), o.gamma, o.beta, o.mean, o.var, kind, static_cast<float>(config.eps), g);
+         static_cast<const T*>(o.residual), static_cast<T*>(o.y), o.gamma, o.beta, o.mean, o.var, o.rstd,
+         kind, static_cast<float>(config.eps), config.relu, g);
 }
 
 }  // namespace ingot::cuda::batch_norm_kernels
@@ -413,7 +418,7 @@ void batch_norm_infer(const BatchNormConfig& config, const BatchNormShape& s, co
   for_floating(kName, config.dtype, [&]<class T>(T*) {
     if (s.rows * s.pixels * s.channels == 0) return;
     constexpr int kVector = gpu::Vec16<T>::kSize;
-    if (on_16_bytes({o.x, o.y}) && bn::whole_vectors(s, kVector) != 0)
+    if (on_16_bytes({o.x, o.residual, o.y}) && bn::whole_vectors(s, kVector) != 0)
       bn::launch_infer<T, kVector>(config, s, o, kind, stream);
     else
       bn::launch_infer<T, 1>(config, s, o, kind, stream);

@@ -7,7 +7,8 @@
 // element; images are read 16 bytes at a time where all of them are aligned to 16, also for numbers of
 // channels that are no multiple of a vector. Results depend on the shape and the alignment alone.
 //
-// y may lie over x or the residual, dx over dy, and new running statistics over the old ones.
+// y may lie over x or the residual, dresidual over dy or dy2, dx over x, dy or dy2 (not where dresidual does), and
+// new running statistics over the old ones.
 //
 //   const BatchNormShape s{.rows = 128, .pixels = 32 * 32, .channels = 16};
 //   batch_norm({.dtype = DType::BF16, .relu = true}, s, operands, workspace, stream);
@@ -42,18 +43,21 @@ struct BatchNormOperands {
   void *save_mean = nullptr, *save_rstd = nullptr, *new_running_mean = nullptr, *new_running_var = nullptr;
 };
 
-// `relu` of the config says that dy is masked by y > 0.
+// `relu` of the config says that dy + dy2 is masked by y > 0.
 struct BatchNormGradOperands {
   const void *dy = nullptr, *x = nullptr;
   const void *gamma = nullptr, *save_mean = nullptr, *save_rstd = nullptr;
   const std::int32_t* valid_rows = nullptr;  // optional
   const void* y = nullptr;                   // with relu
+  const void* dy2 = nullptr;                 // optional: added to dy, rounded to the images' type
   void *dx = nullptr, *dgamma = nullptr, *dbeta = nullptr;
-  void* dresidual = nullptr;  // optional: the masked dy
+  void* dresidual = nullptr;  // optional: the masked dy + dy2
 };
 
 struct BatchNormInferOperands {
-  const void *x = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr, *var = nullptr;
+  const void *x = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr;
+  const void *var = nullptr, *rstd = nullptr;  // one of the two; eps counts for the variance alone
+  const void* residual = nullptr;              // optional
   void* y = nullptr;
 };
 

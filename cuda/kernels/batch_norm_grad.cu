@@ -1,11 +1,12 @@
 // Gradient of batch normalisation of channels-last images.
 //
-//   u = dy, or 0 where y <= 0 (relu);   h = (x - mean) rstd
+//   u = dy + dy2, or 0 where y <= 0 (relu);   h = (x - mean) rstd
 //   dbeta = sum u,  dgamma = sum u h                                          per channel, over n values
 //   dx = gamma rstd (u - dbeta / n - h dgamma / n),  dresidual = u
 //
-// Bytes that must move: dy, x and y (relu) once, dx and dresidual once, while a channel's values fit in
-// registers; else what is read is read twice. The shapes of problem are those of batch_norm.cu. Sums run in a
+// Bytes that must move: dy, dy2, x and y (relu) once, dx and dresidual once, while a channel's values fit in
+// registers. Else what is read is read twice, but where dresidual is asked for: it is stored with the sums,
+// and then only it and x are read again. The shapes of problem are those of batch_norm.cu. Sums run in a
 // fixed order: the same bits each time.
 //
 // Occupancy: held_grad_kernel from 12%: a block's pixels of dy, x and y stay in registers, so that each
@@ -45,20 +46,19 @@ __device__ inline GradApply finish_grad(const GradParams& s, int c, float sum_u,
   return {own, -share * rstd * dgamma, -share * sum_u, read_param(s.mean, s.kind, c)};
 }
 
-// dy into u, 0 where the activation was flat.
-template <int V>
-__device__ inline void mask(float (&u)[V], const float (&y)[V]) {
-#pragma unroll
-  for (int k = 0; k < V; ++k) u[k] = y[k] <= 0.0f ? 0.0f : u[k];
-}
+// What is read; y and dy2 may be null.
+template <class T>
+struct GradSources {
+  const T *dy, *dy2, *x, *y;
+};
 
 // ---- In registers ---------------------------------------------------------------------------------------
 
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void __launch_bounds__(kHeldThreads<V>)
-    held_grad_kernel(const T* dy, const T* x, const T* y, T* dx, T* dresidual, const std::int32_t* valid_rows,
-                     Columns g, GradParams s) {
+    held_grad_kernel(GradSources<T> from, T* dx, T* dresidual, const std::int32_t* valid_rows, Columns g,
+                     GradParams s) {
   constexpr int kWide = kHeldWide<V>, kApart = kHeldStrips<V>, kEach = kHeldEach<V>;
   GPU_SHARED(slots, float, [kHeldThreads<V> / kWarpSize][kWide * V]);
   const int strip = static_cast<int>(threadIdx.x) / kWide, channels = g.channels;
@@ -77,10 +77,15 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
     const int row = strip + i * kApart;
     if (row < counted) {
       const long long at = static_cast<long long>(row) * channels + channel;
-      u[i] = load_held<T, V>(dy + at);
-      v[i] = load_held<T, V>(x + at);
-      if (y != nullptr) {
-        const Held<T, V> out = load_held<T, V>(y + at);
+      u[i] = load_held<T, V>(from.dy + at);
+      v[i] = load_held<T, V>(from.x + at);
+      if (from.dy2 != nullptr) {
+        const Held<T, V> more = load_held<T, V>(from.dy2 + at);
+#pragma unroll
+        for (int k = 0; k < V; ++k) u[i].at[k] = narrow<T>(widen(u[i].at[k]) + widen(more.at[k]));
+      }
+      if (from.y != nullptr) {
+        const Held<T, V> out = load_held<T, V>(from.y + at);
 #pragma unroll
         for (int k = 0; k < V; ++k)
           if (widen(out.at[k]) <= 0.0f) u[i].at[k] = narrow<T>(0.0f);
@@ -121,28 +126,36 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 
 // u and x of V elements, of which the first `count` exist; the others of u are 0.
 template <class T, int V>
-__device__ inline void load_pair(const T* dy, const T* x, const T* y, long long at, int count, float (&u)[V],
+__device__ inline void load_pair(const GradSources<T>& from, long long at, int count, float (&u)[V],
                                  float (&v)[V]) {
-  load_first<V>(dy + at, count, u);
-  load_first<V>(x + at, count, v);
-  if (y != nullptr) {
+  load_first<V>(from.dy + at, count, u);
+  load_first<V>(from.x + at, count, v);
+  if (from.dy2 != nullptr) {
+    float more[V];
+    load_first<V>(from.dy2 + at, count, more);
+#pragma unroll
+    for (int k = 0; k < V; ++k) u[k] = widen(narrow<T>(u[k] + more[k]));
+  }
+  if (from.y != nullptr) {
     float out[V];
-    load_first<V>(y + at, count, out);
-    mask<V>(u, out);
+    load_first<V>(from.y + at, count, out);
+#pragma unroll
+    for (int k = 0; k < V; ++k) u[k] = out[k] <= 0.0f ? 0.0f : u[k];
   }
 }
 
-// Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column].
-// Bound by: bandwidth (loads); narrow where V = 1.
+// Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column], u to
+// dresidual. Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
-__global__ void sums_kernel(const T* dy, const T* x, const T* y, const void* save_mean, ParamKind kind,
+__global__ void sums_kernel(GradSources<T> from, T* dresidual, const void* save_mean, ParamKind kind,
                             const std::int32_t* valid_rows, float* partial, Columns g) {
   constexpr int kAtOnce = 2;
   GPU_SHARED(strips_u, float, [V][kThreads]);
   GPU_SHARED(strips_ux, float, [V][kThreads]);
   const Place p = place_of<V>(g);
-  const long long counted = counted_elements(g, valid_rows);
-  const long long begin = blockIdx.y * g.share, all = (counted + g.width - 1) / g.width;
+  const long long counted = counted_elements(g, valid_rows),
+                  upto = dresidual != nullptr ? g.elements : counted;
+  const long long begin = blockIdx.y * g.share, all = (upto + g.width - 1) / g.width;
   const long long end = begin + g.share < all ? begin + g.share : all;
   float sum_u[V] = {}, sum_ux[V] = {};
   if (p.works) {
@@ -156,10 +169,14 @@ __global__ void sums_kernel(const T* dy, const T* x, const T* y, const void* sav
       for (int i = 0; i < kAtOnce; ++i) {
         const long long at = (row + i * p.strips) * g.width + p.column;
         count[i] = row + i * p.strips < end ? before<V>(at, counted) : 0;
-        if (count[i] > 0) load_pair<T, V>(dy, x, y, at, count[i], u[i], v[i]);
+        if (count[i] > 0) load_pair<T, V>(from, at, count[i], u[i], v[i]);
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
+        if (dresidual != nullptr && row + i * p.strips < end) {
+          const long long at = (row + i * p.strips) * g.width + p.column;
+          store_first<V>(dresidual + at, before<V>(at, g.elements), u[i]);
+        }
 #pragma unroll
         for (int k = 0; k < V; ++k) {
           if (k >= count[i]) continue;
@@ -222,8 +239,8 @@ __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* 
 
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
-__global__ void grad_apply_kernel(const T* dy, const T* x, const T* y, T* dx, T* dresidual,
-                                  const std::int32_t* valid_rows, const float* table, Columns g) {
+__global__ void grad_apply_kernel(GradSources<T> from, T* dx, const std::int32_t* valid_rows,
+                                  const float* table, Columns g) {
   constexpr int kAtOnce = 2;
   const Place p = place_of<V>(g);
   if (!p.works) return;
@@ -244,7 +261,7 @@ __global__ void grad_apply_kernel(const T* dy, const T* x, const T* y, T* dx, T*
       const long long at = (row + i * p.strips) * g.width + p.column;
       here[i] = row + i * p.strips < end ? before<V>(at, g.elements) : 0;
       counts[i] = row + i * p.strips < end ? before<V>(at, counted) : 0;
-      if (counts[i] > 0) load_pair<T, V>(dy, x, y, at, counts[i], u[i], v[i]);
+      if (counts[i] > 0) load_pair<T, V>(from, at, counts[i], u[i], v[i]);
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
@@ -253,7 +270,6 @@ __global__ void grad_apply_kernel(const T* dy, const T* x, const T* y, T* dx, T*
 #pragma unroll
       for (int k = 0; k < V; ++k) v[i][k] = k < counts[i] ? apply(a[k], u[i][k], v[i][k]) : 0.0f;
       store_first<V>(dx + at, here[i], v[i]);
-      if (dresidual != nullptr) store_first<V>(dresidual + at, here[i], u[i]);
     }
   }
 }
@@ -262,7 +278,7 @@ __global__ void grad_apply_kernel(const T* dy, const T* x, const T* y, T* dx, T*
 
 template <class T>
 struct GradImages {
-  const T *dy, *x, *y;
+  GradSources<T> from;
   T *dx, *dresidual;
 };
 
@@ -270,8 +286,7 @@ template <class T, int V>
 void launch_held_grad(const BatchNormShape& s, const GradImages<T>& o, const std::int32_t* valid_rows,
                       const GradParams& params, const Stream& stream) {
   launch(held_grad_kernel<T, V>, dim3(blocks_for(static_cast<std::size_t>(s.channels), kHeldWide<V> * V)),
-         dim3(kHeldThreads<V>), 0, stream, o.dy, o.x, o.y, o.dx, o.dresidual, valid_rows, columns_of(s, 1),
-         params);
+         dim3(kHeldThreads<V>), 0, stream, o.from, o.dx, o.dresidual, valid_rows, columns_of(s, 1), params);
 }
 
 template <class T, int V>
@@ -280,12 +295,14 @@ void launch_grad_parts(const BatchNormShape& s, const GradImages<T>& o, const st
   const Columns g = columns_of(s, V), wide = spread(g, V);
   auto* const partial = static_cast<float*>(workspace);
   float* const table = partial + 2 * static_cast<std::int64_t>(g.parts) * g.width;
-  launch(sums_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, o.dy, o.x, o.y, params.mean,
+  launch(sums_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, o.from, o.dresidual, params.mean,
          params.kind, valid_rows, partial, g);
+  GradSources<T> again = o.from;
+  if (o.dresidual != nullptr) again = {o.dresidual, nullptr, o.from.x, nullptr};
   launch(finish_sums_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), kStripColumns)),
          dim3(kThreads), 0, stream, valid_rows, partial, table, g, params);
-  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, o.dy, o.x, o.y, o.dx,
-         o.dresidual, valid_rows, table, wide);
+  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, again, o.dx, valid_rows, table,
+         wide);
 }
 
 }  // namespace ingot::cuda::batch_norm_kernels
@@ -302,10 +319,12 @@ void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, con
   for_floating(kName, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
     constexpr int kVector = gpu::Vec16<T>::kSize;
-    const bn::GradImages<T> images{static_cast<const T*>(o.dy), static_cast<const T*>(o.x),
-                                   config.relu ? static_cast<const T*>(o.y) : nullptr, static_cast<T*>(o.dx),
-                                   static_cast<T*>(o.dresidual)};
-    const bool aligned = on_16_bytes({images.dy, images.x, images.y, images.dx, images.dresidual});
+    const auto* const y = config.relu ? static_cast<const T*>(o.y) : nullptr;
+    const bn::GradImages<T> images{
+        {static_cast<const T*>(o.dy), static_cast<const T*>(o.dy2), static_cast<const T*>(o.x), y},
+        static_cast<T*>(o.dx),
+        static_cast<T*>(o.dresidual)};
+    const bool aligned = on_16_bytes({o.dy, o.dy2, o.x, y, o.dx, o.dresidual});
     if (bn::held(s)) {
       if (aligned && s.channels % kVector == 0)
         bn::launch_held_grad<T, kVector>(s, images, o.valid_rows, params, stream);

@@ -7,6 +7,8 @@
 //   rmsprop  s' = a s + (1 - a) g^2;  d = g / (sqrt(s' - avg'^2) + eps);  p' = p - lr (momentum buf + d)
 //   norm     sqrt(sum x^2)
 //
+// With step 0 everything stays as it is: what was read is written again.
+//
 // Bytes that must move: the gradient once, the parameter and each state in and out; for the norm, everything
 // once. A thread has 8 elements, which are 16 or 32 bytes of each role, all loaded before the first is used:
 // Adam in f32 has 128 bytes of a thread in flight. Corrections by the step's number are two expm1f a thread
@@ -140,14 +142,16 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     load8_any(own.gradient_dtype, own.gradient, at, g);
     const auto now = rule.now(number(scalars.lr), number(scalars.step));
     const float grad_scale = number(scalars.grad_scale);
+    if (number(scalars.step) != 0.0f) {
 #pragma unroll
-    for (int k = 0; k < kOwn; ++k) {
-      float v[kRoles];
+      for (int k = 0; k < kOwn; ++k) {
+        float v[kRoles];
 #pragma unroll
-      for (int r = 0; r < kRoles; ++r) v[r] = x[r][k];
-      rule.step(now, g[k] * grad_scale, v);
+        for (int r = 0; r < kRoles; ++r) v[r] = x[r][k];
+        rule.step(now, g[k] * grad_scale, v);
 #pragma unroll
-      for (int r = 0; r < kRoles; ++r) x[r][k] = v[r];
+        for (int r = 0; r < kRoles; ++r) x[r][k] = v[r];
+      }
     }
 #pragma unroll
     for (int r = 0; r < kRoles; ++r) store8(static_cast<T*>(own.to[r]) + at, x[r]);
@@ -163,7 +167,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     float v[kRoles];
 #pragma unroll
     for (int r = 0; r < kRoles; ++r) v[r] = widen(static_cast<const T*>(own.from[r])[i]);
-    rule.step(now, load_any(own.gradient_dtype, own.gradient, i) * grad_scale, v);
+    if (number(scalars.step) != 0.0f)
+      rule.step(now, load_any(own.gradient_dtype, own.gradient, i) * grad_scale, v);
 #pragma unroll
     for (int r = 0; r < kRoles; ++r) static_cast<T*>(own.to[r])[i] = narrow<T>(v[r]);
   }

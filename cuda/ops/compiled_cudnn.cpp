@@ -51,7 +51,7 @@ std::unique_ptr<Step> cudnn_batch_norm_grad(const Problem& p) {
   if (const std::string why = refuses(p, p.in(1)); !why.empty()) return p.decline(why);
   const auto& a = p.attrs<BatchNormGradAttrs>();
   if (a.has_valid) return p.decline("cuDNN's batch norm has no count of valid rows");
-  if (!a.activation.empty() || a.has_residual)
+  if (!a.activation.empty() || a.has_residual || a.has_dy2)
     return p.decline("cuDNN has no engine for the gradient of batch norm with an epilogue");
   if (!channels_are_f32(p)) return p.decline("cuDNN is given scales and statistics in f32");
   CudnnBatchNorm q = batch_norm_of(p, p.in(1));

@@ -76,16 +76,39 @@ std::unique_ptr<Step> lower_batch_norm_grad(const Problem& p) {
   const bool relu = at.activation == "relu";
   const BatchNormConfig config{x.dtype, p.in(2).dtype, at.eps, 0.0, relu};
   const BatchNormShape s = batch_shape(x.shape);
-  return launch_step("batch_norm",
-                     [=, valid = at.has_valid, last = p.num_inputs() - 1, residual = at.has_residual](
-                         void* const* in, void* const* out, void* workspace, const Stream& stream) {
-                       batch_norm_grad(
-                           config, s,
-                           {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid), relu ? in[last] : nullptr,
-                            out[0], out[1], out[2], residual ? out[3] : nullptr},
-                           workspace, stream);
-                     },
-                     batch_norm_workspace(x.dtype, s), {{0, 0}});
+  return launch_step(
+      "batch_norm",
+      [=, valid = at.has_valid, last = p.num_inputs() - 1, residual = at.has_residual, both = at.has_dy2](
+          void* const* in, void* const* out, void* workspace, const Stream& stream) {
+        batch_norm_grad(
+            config, s,
+            {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid), relu ? in[5 + valid] : nullptr,
+             both ? in[last] : nullptr, out[0], out[1], out[2], residual ? out[3] : nullptr},
+            workspace, stream);
+      },
+      batch_norm_workspace(x.dtype, s), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
+}
+
+std::unique_ptr<Step> lower_batch_norm_apply(const Problem& p) {
+  const TensorType& x = p.in(0);
+  if (!lies_well(p, x)) return nullptr;
+  const auto& at = p.attrs<BatchNormApplyAttrs>();
+  const BatchNormConfig config{.dtype = x.dtype, .params = p.in(1).dtype, .relu = at.activation == "relu"};
+  return launch_step(
+      "batch_norm",
+      [config, s = batch_shape(x.shape), residual = at.has_residual](void* const* in, void* const* out, void*,
+                                                                     const Stream& stream) {
+        batch_norm_infer(config, s,
+                         {.x = in[0],
+                          .gamma = in[1],
+                          .beta = in[2],
+                          .mean = in[3],
+                          .rstd = in[4],
+                          .residual = residual ? in[5] : nullptr,
+                          .y = out[0]},
+                         stream);
+      },
+      0, op("batch_norm_apply").in_place(p.node.attrs, p.num_inputs()));
 }
 
 std::unique_ptr<Step> lower_batch_norm_infer(const Problem& p) {
@@ -96,7 +119,9 @@ std::unique_ptr<Step> lower_batch_norm_infer(const Problem& p) {
   return launch_step(
       "batch_norm",
       [config, s = batch_shape(x.shape)](void* const* in, void* const* out, void*, const Stream& stream) {
-        batch_norm_infer(config, s, {in[0], in[1], in[2], in[3], in[4], out[0]}, stream);
+        batch_norm_infer(
+            config, s, {.x = in[0], .gamma = in[1], .beta = in[2], .mean = in[3], .var = in[4], .y = out[0]},
+            stream);
       },
       0, {{0, 0}});
 }
@@ -135,6 +160,7 @@ void add_norm(LoweringTable& table) {
   };
   cudnn("batch_norm", cudnn_batch_norm, last_channels<0>);
   cudnn("batch_norm_grad", cudnn_batch_norm_grad, last_channels<1>);
+  table.add("batch_norm_apply", {.lower = lower_batch_norm_apply, .layouts = last_channels<0>});
   table.add("batch_norm_infer", {.lower = lower_batch_norm_infer, .layouts = last_channels<0>});
   table.add("layer_norm", {.lower = lower_layer_norm});
   table.add("layer_norm_grad", {.lower = lower_layer_norm_grad});

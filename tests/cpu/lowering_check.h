@@ -14,6 +14,7 @@
 
 #include "core/op/builder.h"
 #include "core/runtime/backend.h"
+#include "tests/cpu/in_f32.h"
 
 namespace ingot::test {
 
@@ -122,8 +123,12 @@ inline Lowered check_lowering(std::string_view name, const Attrs& attrs, const s
                               double tolerance = 2e-5, int threads = 2) {
   const Lowered r = run_lowered(name, attrs, inputs, threads);
   std::vector<std::string> types;
-  for (const Tensor& t : inputs) types.push_back(to_string(t.type()));
-  expect_near(r.outputs, reference_of(name, attrs, inputs), tolerance,
+  std::vector<Tensor> wide;
+  for (const Tensor& t : inputs) {
+    types.push_back(to_string(t.type()));
+    wide.push_back(in_f32(t));
+  }
+  expect_near(r.outputs, reference_of(name, attrs, wide), tolerance,
               cat(name, "(", join(types), ") by ", r.kernel));
   return r;
 }

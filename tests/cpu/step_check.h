@@ -18,12 +18,14 @@
 #include "core/op/registry.h"
 #include "core/runtime/backend.h"
 #include "cpu/simd/level.h"
+#include "tests/cpu/in_f32.h"
 
 namespace ingot::test {
 
 struct StepCheck {
   double tolerance = 2e-6;  // |a - b| <= tolerance * (1 + |b|)
   bool own_kernel = true;   // the reference must not serve it
+  std::string kernel{};     // what the kernel's name starts with where vectors have AVX-512
   // Elements the op leaves open: (output, element) -> true when not compared.
   std::function<bool(int, std::int64_t)> unspecified = {};
 };
@@ -45,11 +47,15 @@ class StepChecker {
     std::vector<TensorType> types;
     for (const Tensor& t : inputs_) types.push_back(t.type());
     types_ = infer(def_, attrs_, types);
-    for (TensorType& t : types_) {
-      t.layout = Layout::row_major();
-      expected_.push_back(Tensor::zeros(t));
-    }
-    def_.reference({attrs_, inputs_, expected_});
+    for (TensorType& t : types_) t.layout = Layout::row_major();
+    // The reference of half precision is that of f32; what rounding its results adds is the tolerance's
+    // affair.
+    std::vector<Tensor> wide;
+    for (const Tensor& t : inputs_) wide.push_back(in_f32(t));
+    types.clear();
+    for (const Tensor& t : wide) types.push_back(t.type());
+    for (const TensorType& t : infer(def_, attrs_, types)) expected_.push_back(Tensor::zeros(t));
+    def_.reference({attrs_, wide, expected_});
   }
 
   void run() {
@@ -93,6 +99,9 @@ class StepChecker {
     const auto step = cpu.lower(graph, graph.node(id), target);
     if (options_.own_kernel) {
       EXPECT_NE(step->kernel, "reference") << what;
+    }
+    if (level == cpu::CpuLevel::V4) {
+      EXPECT_EQ(step->kernel.substr(0, options_.kernel.size()), options_.kernel) << what;
     }
     const auto workspace = cpu.allocate(step->workspace_bytes + 64);
 

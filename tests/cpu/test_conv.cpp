@@ -4,6 +4,7 @@
 #include "core/ops/conv.h"
 #include "core/ops/matmul.h"
 #include "core/ops/view.h"
+#include "cpu/simd/conv_bf16_kernels.h"
 #include "cpu/simd/level.h"
 #include "tests/cpu/lowering_check.h"
 
@@ -114,6 +115,54 @@ TEST(CpuConv, StridedPointwiseWeightGradientIsPacked) {
   const auto r =
       check_lowering("conv2d_grad_weight", a, draw({{DType::F32, c.x()}, {DType::F32, c.y()}}, 11));
   EXPECT_NE(r.kernel.find("+pack"), std::string::npos) << r.kernel;
+}
+
+// What a result in bf16 adds to the tolerance of its sums.
+constexpr double kRounded = 1.0 / 256;
+
+TEST(CpuConv, StridedPointwiseInBf16) {
+  if (cpu::bfloat_conv_kernels() == nullptr) GTEST_SKIP() << "this processor does not compute in bf16";
+  for (const ConvCase& c : {ConvCase{2, 16, 7, 8, 32, 1, 1, {2, 3}}, ConvCase{3, 5, 7, 8, 7, 1, 1, {2, 2}}}) {
+    const TensorType x{DType::BF16, c.x()}, w{DType::BF16, c.weight()}, y{DType::BF16, c.y()};
+    auto to_input = c.attrs<Conv2dGradInputAttrs>();
+    to_input.input_shape = c.x();
+    auto to_weight = c.attrs<Conv2dGradWeightAttrs>();
+    to_weight.weight_shape = c.weight();
+    for (const std::string& kernel :
+         {check_lowering("conv2d", c.attrs<Conv2dAttrs>(), draw({x, w}, 14), kRounded).kernel,
+          check_lowering("conv2d_grad_input", to_input, draw({y, w}, 15), kRounded).kernel,
+          check_lowering("conv2d_grad_weight", to_weight, draw({x, y}, 16), kRounded).kernel})
+      EXPECT_FALSE(kernel.starts_with("f32:")) << kernel;
+  }
+}
+
+TEST(CpuConv, OneChannelInBf16IsLeftToThePlanarKernel) {
+  const ConvCase c{3, 1, 28, 28, 6, 5, 5, {1, 1}, {2, 2}};
+  const auto r = check_lowering("conv2d", c.attrs<Conv2dAttrs>(),
+                                draw({{DType::BF16, c.x()}, {DType::BF16, c.weight()}}, 12), kRounded);
+  EXPECT_TRUE(r.kernel.starts_with("f32:planar:")) << r.kernel;
+}
+
+TEST(CpuConv, WeightGradientOverPairsOfImages) {
+  if (cpu::bfloat_conv_kernels() == nullptr) GTEST_SKIP() << "this processor does not multiply pairs of bf16";
+  const std::vector<ConvCase> cases = {
+      {2, 16, 8, 8, 16, 3, 3, {1, 1}, {1, 1}},
+      {3, 16, 9, 8, 32, 3, 3, {2, 2}, {1, 1}},  // an image without a partner, a row over at the end
+      {1, 32, 7, 7, 64, 1, 1},
+      {4, 48, 6, 5, 24, 1, 1, {2, 3}, {1, 2}},  // an odd block, pixels that no window touches, padding
+      {5, 16, 11, 12, 8, 5, 4, {1, 2}, {2, 0}, {2, 1}},
+      {2, 16, 9, 9, 8, 7, 7, {2, 2}, {3, 3}},
+      {2, 16, 9, 100, 16, 3, 3, {1, 1}, {1, 1}},  // some rows at a time
+      {9, 64, 4, 4, 72, 3, 3, {1, 1}, {1, 1}},    // some pairs at a time
+  };
+  for (const ConvCase& c : cases)
+    for (const int threads : {1, 2, 3}) {
+      auto a = c.attrs<Conv2dGradWeightAttrs>();
+      a.weight_shape = c.weight();
+      const auto r = check_lowering(
+          "conv2d_grad_weight", a, draw({{DType::BF16, c.x()}, {DType::BF16, c.y()}}, 17), kRounded, threads);
+      EXPECT_EQ(r.kernel, "bf16:pairs") << to_string(c.weight());
+    }
 }
 
 // Few output channels: columns are the vector's lanes, on every level.

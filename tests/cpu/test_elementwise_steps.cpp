@@ -1,6 +1,7 @@
 // Lowerings of elementwise and creation ops.
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
+#include "tests/cpu/lowering_check.h"
 #include "tests/cpu/step_check.h"
 
 namespace ingot::test {
@@ -33,6 +34,21 @@ TEST(ElementwiseSteps, CastAndFused) {
       "fused",
       FusedAttrs{parse_scalar_expr("f32,f32;%2=mul(%0,%1);%3=add(%2,%0);%4=relu(%3);%5=neg(%2)->%4,%5")},
       {x, random_tensor({8, 1, 1}, 2)}, {.tolerance = 2e-5});
+}
+
+// A weight in blocks that are not full is cast as it lies, padding and all.
+TEST(ElementwiseSteps, CastKeepsPaddedBlocks) {
+  Layout blocks{.order = {1, 0}, .rank = 2};
+  blocks.blocks[0] = {0, 16}, blocks.num_blocks = 1;
+  const Tensor x = random_tensor({21, 7}, 3);
+  const Backend::Layouts layouts{{blocks}, {blocks}};
+  const Lowered r = run_lowered("cast", CastAttrs{DType::BF16}, {x}, 2, &layouts);
+  EXPECT_TRUE(r.kernel.starts_with("tape:")) << r.kernel;
+  expect_near(r.outputs, {x}, 1.0 / 256, "cast");
+  const Graph g = one_node("cast", CastAttrs{DType::BF16}, {x}, layouts);
+  const auto wanted = backend("cpu").layouts(g, g.node({0}), {false}, Target::cpu(2));
+  EXPECT_EQ(wanted.inputs.at(0), blocks.canonical());
+  EXPECT_EQ(wanted.outputs.at(0), blocks.canonical());
 }
 
 TEST(ElementwiseSteps, Creation) {

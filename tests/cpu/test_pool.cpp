@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/ops/pool.h"
+#include "cpu/simd/level.h"
 #include "tests/cpu/lowering_check.h"
 
 namespace ingot {
@@ -62,6 +63,23 @@ TEST(CpuPool, MaximaAndTheirGradient) {
     const auto g = check_lowering("max_pool2d_grad", grad,
                                   {draw({{DType::F32, forward[0].shape()}}, 12)[0], forward[1]}, 1e-6);
     EXPECT_EQ(g.kernel.rfind("max_pool2d_grad:", 0), 0u) << g.kernel;
+  }
+}
+
+TEST(CpuPool, MaximaAndTheirGradientInBf16) {
+  const bool vectors = cpu::cpu_level() == cpu::CpuLevel::V4;
+  for (const PoolCase& c : pool_cases()) {
+    const bool bytes = c.kernel[0] * c.kernel[1] <= 256;  // offsets
+    auto x = draw({{DType::BF16, c.x}}, 11);
+    for (std::int64_t i = 0; i < x[0].numel(); i += 3) x[0].set(i, 0.5);
+    const auto attrs = attrs_of<MaxPool2dAttrs>(c);
+    const auto r = check_lowering("max_pool2d", attrs, x, 0.0);
+    EXPECT_EQ(r.kernel.starts_with("bf16:max_pool2d:"), vectors && bytes) << r.kernel;
+    auto grad = attrs_of<MaxPool2dGradAttrs>(c);
+    grad.input_shape = c.x;
+    const Tensor dy = draw({{DType::BF16, r.outputs[0].shape()}}, 12)[0];
+    const auto g = check_lowering("max_pool2d_grad", grad, {dy, r.outputs[1]}, 1.0 / 256);
+    EXPECT_EQ(g.kernel.starts_with("bf16:max_pool2d_grad:"), vectors && bytes) << g.kernel;
   }
 }
 

@@ -14,14 +14,21 @@ Tensor count_of(std::int32_t n) {
   return t;
 }
 
-void check_batch_norm(const Shape& s, const BatchNormAttrs& at, std::int32_t valid = 0) {
+// Images in `type`: their results are rounded once.
+StepCheck check_in(DType type, double tolerance) {
+  if (type == DType::F32) return {.tolerance = tolerance};
+  return {.tolerance = tolerance + 1.0 / 256, .kernel = "bf16:"};
+}
+
+void check_batch_norm(const Shape& s, const BatchNormAttrs& at, std::int32_t valid = 0,
+                      DType type = DType::F32) {
   const Shape c{s[1]};
-  std::vector<Tensor> in{random_tensor(s, 1, 2.0, 5.0), random_tensor(c, 2), random_tensor(c, 3),
+  std::vector<Tensor> in{random_tensor(s, 1, 2.0, 5.0, type), random_tensor(c, 2), random_tensor(c, 3),
                          random_tensor(c, 4), random_tensor(c, 5, 0.5, 2)};
   if (at.has_valid) in.push_back(count_of(valid));
-  if (at.has_residual) in.push_back(random_tensor(s, 6));
+  if (at.has_residual) in.push_back(random_tensor(s, 6, -2.0, 2.0, type));
   const std::int64_t row = s.numel() / s[0];
-  StepCheck check{.tolerance = 1e-5};
+  StepCheck check = check_in(type, 1e-5);
   if (at.has_valid) check.unspecified = [=](int o, std::int64_t i) { return o == 0 && i >= valid * row; };
   check_step("batch_norm", at, in, check);
 }
@@ -36,6 +43,14 @@ TEST(BatchNormSteps, Forward) {
   check_batch_norm({9, 32, 33, 31}, {.activation = "relu"});  // several threads
 }
 
+TEST(BatchNormSteps, ForwardInBf16) {
+  for (const Shape& s : {Shape{5, 16, 7, 9}, Shape{4, 3, 20, 21}, Shape{2, 100, 3, 3}, Shape{37, 10}})
+    check_batch_norm(s, {}, 0, DType::BF16);
+  check_batch_norm({5, 16, 7, 9}, {.has_residual = true, .activation = "relu"}, 0, DType::BF16);
+  check_batch_norm({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3, DType::BF16);
+  check_batch_norm({9, 32, 33, 31}, {.has_residual = true, .activation = ""}, 0, DType::BF16);
+}
+
 TEST(BatchNormSteps, LargeMeanKeepsTheVariance) {
   const Shape s{8, 16, 16, 16}, c{16};
   check_step("batch_norm", BatchNormAttrs{},
@@ -44,13 +59,14 @@ TEST(BatchNormSteps, LargeMeanKeepsTheVariance) {
              {.tolerance = 2e-3});
 }
 
-void check_batch_norm_grad(const Shape& s, const BatchNormGradAttrs& at, std::int32_t valid = 0) {
+void check_batch_norm_grad(const Shape& s, const BatchNormGradAttrs& at, std::int32_t valid = 0,
+                           DType type = DType::F32) {
   const Shape c{s[1]};
-  std::vector<Tensor> in{random_tensor(s, 1), random_tensor(s, 2, 2, 5), random_tensor(c, 3),
-                         random_tensor(c, 4, 3.4, 3.6), random_tensor(c, 5, 0.9, 1.1)};
+  std::vector<Tensor> in{random_tensor(s, 1, -2.0, 2.0, type), random_tensor(s, 2, 2, 5, type),
+                         random_tensor(c, 3), random_tensor(c, 4, 3.4, 3.6), random_tensor(c, 5, 0.9, 1.1)};
   if (at.has_valid) in.push_back(count_of(valid));
-  if (!at.activation.empty()) in.push_back(random_tensor(s, 6));
-  check_step("batch_norm_grad", at, in, {.tolerance = 2e-5});
+  if (!at.activation.empty()) in.push_back(random_tensor(s, 6, -2.0, 2.0, type));
+  check_step("batch_norm_grad", at, in, check_in(type, 2e-5));
 }
 
 TEST(BatchNormSteps, Gradient) {
@@ -60,6 +76,14 @@ TEST(BatchNormSteps, Gradient) {
   check_batch_norm_grad({5, 16, 7, 9}, {.activation = "relu", .has_residual = true});
   check_batch_norm_grad({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3);
   check_batch_norm_grad({5, 10, 7, 9}, {.has_valid = true, .activation = "", .has_residual = true}, 0);
+}
+
+TEST(BatchNormSteps, GradientInBf16) {
+  for (const Shape& s : {Shape{5, 16, 7, 9}, Shape{4, 3, 20, 21}, Shape{3, 130, 3, 5}, Shape{37, 10}})
+    check_batch_norm_grad(s, {}, 0, DType::BF16);
+  check_batch_norm_grad({9, 32, 33, 31}, {.activation = "relu", .has_residual = true}, 0, DType::BF16);
+  check_batch_norm_grad({5, 16, 7, 9}, {.activation = "relu"}, 0, DType::BF16);
+  check_batch_norm_grad({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3, DType::BF16);
 }
 
 TEST(BatchNormSteps, Inference) {

@@ -18,7 +18,7 @@ using cuda::Stream;
 
 struct Problem {
   BatchNormShape shape{};
-  bool relu = false, residual = false;
+  bool relu = false, residual = false, dy2 = false;
   int valid = -1;             // rows that count; negative: no such operand
   DType params = DType::F32;  // or the images' type
   std::size_t shift = 0;      // elements in front of each image, so that it does not start at 16 bytes
@@ -27,7 +27,8 @@ struct Problem {
 
 std::string text(const Problem& p, DType dtype) {
   return cat(name(dtype), " [", p.shape.rows, ", ", p.shape.pixels, ", ", p.shape.channels, "] relu ", p.relu,
-             " residual ", p.residual, " valid ", p.valid, " params ", name(p.params), " shift ", p.shift);
+             " residual ", p.residual, " dy2 ", p.dy2, " valid ", p.valid, " params ", name(p.params),
+             " shift ", p.shift);
 }
 
 template <class T>
@@ -40,6 +41,7 @@ void check(Problem p) {
   Operand x = operand_of<T>(n, 1, p.mean, p.spread, p.shift, stream);
   const Operand residual = operand_of<T>(n, 2, 0, 1, p.shift, stream);
   Operand dy = operand_of<T>(n, 3, 0.1, 1, p.shift, stream);
+  Operand dy2 = operand_of<T>(n, 9, -0.1, 1, p.shift, stream);
   const Operand y = operand_of<T>(n, 4, 0, 0, p.shift, stream),
                 dresidual = operand_of<T>(n, 4, 0, 0, 0, stream);
   const Operand gamma = param_of(p.params, channels, 5, 1, 0.5, stream),
@@ -62,14 +64,17 @@ void check(Problem p) {
                     valid_pointer, p.residual ? residual.data() : nullptr, y.data(), save_mean.data(),
                     save_rstd.data(), running_mean.data(), running_var.data()},  // over the old ones
                    workspace.data(), stream);
-  // The gradient from the very y and statistics that were stored; dx over dy.
+  // The gradient from the very y and statistics that were stored. dx lies over dy, or where dy2 is read too
+  // over that, and then dresidual over dy.
+  void* const dx = p.dy2 ? dy2.data() : dy.data();
+  void* const dr = p.dy2 ? dy.data() : dresidual.data();
   const auto y_host = read(dtype, y.data(), n, stream);
   const auto mean_host = read(p.params, save_mean.data(), channels, stream),
              rstd_host = read(p.params, save_rstd.data(), channels, stream);
   cuda::batch_norm_grad(config, p.shape,
                         {dy.data(), x.data(), gamma.data(), save_mean.data(), save_rstd.data(), valid_pointer,
-                         p.relu ? y.data() : nullptr, dy.data(), dgamma.data(), dbeta.data(),
-                         p.residual ? dresidual.data() : nullptr},
+                         p.relu ? y.data() : nullptr, p.dy2 ? dy2.data() : nullptr, dx, dgamma.data(),
+                         dbeta.data(), p.residual ? dr : nullptr},
                         workspace.data(), stream);
 
   BatchNormAttrs attrs;
@@ -97,27 +102,53 @@ void check(Problem p) {
   grad_attrs.has_valid = attrs.has_valid;
   grad_attrs.has_residual = attrs.has_residual;
   grad_attrs.activation = attrs.activation;
-  std::vector<Tensor> grad_in{matrix(dy.values, p.shape.channels), in[0], in[1], vector_of(mean_host),
+  // The sum is rounded to the images' type, which the reference in double would not know.
+  std::vector<double> gradient = dy.values;
+  if (p.dy2)
+    for (std::size_t i = 0; i < n; ++i) gradient[i] = value(rounded<T>(dy.values[i] + dy2.values[i]));
+  std::vector<Tensor> grad_in{matrix(gradient, p.shape.channels), in[0], in[1], vector_of(mean_host),
                               vector_of(rstd_host)};
   if (p.valid >= 0) grad_in.push_back(in[5]);
   if (p.relu) grad_in.push_back(matrix(y_host, p.shape.channels));
   const auto grad = run_reference(op("batch_norm_grad"), grad_attrs, grad_in);
   const double scale = 2.0 / std::max(p.spread, 1e-3);  // of gamma rstd
-  expect_near("dx", read(dtype, dy.data(), n, stream), grad[0], dtype, 4e-6 * scale);
+  expect_near("dx", read(dtype, dx, n, stream), grad[0], dtype, 4e-6 * scale);
   const double pixels = static_cast<double>(p.shape.rows * p.shape.pixels);
   expect_near("dgamma", read(p.params, dgamma.data(), channels, stream), grad[1], p.params, 1e-6 * pixels);
   expect_near("dbeta", read(p.params, dbeta.data(), channels, stream), grad[2], p.params, 4e-7 * pixels);
-  if (p.residual) expect_near("dresidual", read(dtype, dresidual.data(), n, stream), grad[3], dtype, 0.0);
+  if (p.residual) expect_near("dresidual", read(dtype, dr, n, stream), grad[3], dtype, 0.0);
 
-  const cuda::BatchNormInferOperands infer{x.data(),           gamma.data(), beta.data(), running_mean.data(),
-                                           running_var.data(), y.data()};
+  const cuda::BatchNormInferOperands infer{.x = x.data(),
+                                           .gamma = gamma.data(),
+                                           .beta = beta.data(),
+                                           .mean = running_mean.data(),
+                                           .var = running_var.data(),
+                                           .y = y.data()};
   const std::vector<Tensor> infer_in{in[0], in[1], in[2],
                                      vector_of(read(p.params, running_mean.data(), channels, stream)),
                                      vector_of(read(p.params, running_var.data(), channels, stream))};
-  cuda::batch_norm_infer(config, p.shape, infer, stream);
+  auto plain = config;
+  plain.relu = false;
+  cuda::batch_norm_infer(plain, p.shape, infer, stream);
   const auto inferred = run_reference(op("batch_norm_infer"), BatchNormInferAttrs{}, infer_in);
   expect_near("inferred", read(dtype, y.data(), n, stream), inferred[0], dtype,
               4e-6 * (1 + std::abs(p.mean)));
+
+  // y once more, from the statistics that were kept.
+  cuda::batch_norm_infer(config, p.shape,
+                         {.x = x.data(),
+                          .gamma = gamma.data(),
+                          .beta = beta.data(),
+                          .mean = save_mean.data(),
+                          .rstd = save_rstd.data(),
+                          .residual = p.residual ? residual.data() : nullptr,
+                          .y = y.data()},
+                         stream);
+  std::vector<Tensor> apply_in{in[0], in[1], in[2], vector_of(mean_host), vector_of(rstd_host)};
+  if (p.residual) apply_in.push_back(matrix(residual.values, p.shape.channels));
+  const auto again =
+      run_reference(op("batch_norm_apply"), BatchNormApplyAttrs{p.residual, attrs.activation}, apply_in);
+  expect_near("applied", read(dtype, y.data(), n, stream), again[0], dtype, 4e-6 * (1 + std::abs(p.mean)));
 }
 
 class BatchNorm : public SimTest {};
@@ -155,6 +186,15 @@ TEST_F(BatchNorm, ResidualAndRelu) {
       for (const bool relu : {false, true}) {
         check<float>({.shape = s, .relu = relu, .residual = residual});
         if (relu) check<bf16>({.shape = s, .relu = relu, .residual = residual});
+      }
+}
+
+TEST_F(BatchNorm, TwoGradients) {
+  for (const BatchNormShape& s : {BatchNormShape{2, 49, 16}, {3, 13, 5}, {3, 700, 16}, {3, 401, 5}})
+    for (const bool residual : {false, true})
+      for (const bool relu : {false, true}) {
+        check<float>({.shape = s, .relu = relu, .residual = residual, .dy2 = true});
+        if (relu) check<bf16>({.shape = s, .relu = relu, .residual = residual, .dy2 = true, .valid = 2});
       }
 }
 

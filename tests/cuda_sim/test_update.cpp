@@ -273,6 +273,35 @@ TEST_F(UpdateKernels, FirstStepsAndFadedStates) {
   EXPECT_EQ(to_host<float>(m, stream), std::vector<float>(8, 0.0f));
 }
 
+// Step 0 leaves the bits as they are, whatever the gradients hold: by wide accesses and one by one, in place
+// and not.
+TEST_F(UpdateKernels, StepZeroChangesNothing) {
+  const Stream stream;
+  const DeviceBuffer numbers = to_device(std::vector<float>{0.5f, 0.0f, 2.0f}, stream);
+  const UpdateScalars now{{numbers.as<float>()}, {numbers.as<float>() + 1}, {numbers.as<float>() + 2}};
+  const std::vector<float> start[3] = {sequence(21, 1), sequence(21, 2), sequence(21, 3)};
+  const DeviceBuffer g = to_device(std::vector<float>(21, NAN), stream);
+  for (const bool in_place : {true, false}) {
+    const auto check = [&](int kept, const auto& update) {
+      std::vector<DeviceBuffer> from, to;
+      UpdateTensor w{21, DType::F32, DType::F32, g.data(), {}, {}};
+      for (std::size_t r = 0; r < static_cast<std::size_t>(kept); ++r) {
+        from.push_back(to_device(start[r], stream));
+        to.push_back(to_device(std::vector<float>(21, 7.0f), stream));
+        w.from[r] = from[r].data();
+        w.to[r] = in_place ? from[r].data() : to[r].data();
+      }
+      update(std::span<const UpdateTensor>(&w, 1));
+      for (std::size_t r = 0; r < from.size(); ++r)
+        EXPECT_EQ(to_host<float>(in_place ? from[r] : to[r], stream), start[r]) << "role " << r;
+    };
+    check(1, [&](auto w) { cuda::sgd({.weight_decay = 0.1}, w, now, stream); });
+    check(2, [&](auto w) { cuda::sgd({.momentum = 0.9}, w, now, stream); });
+    check(3, [&](auto w) { cuda::adam({.weight_decay = 0.1, .decoupled = true}, w, now, stream); });
+    check(3, [&](auto w) { cuda::rmsprop({.momentum = 0.9}, w, now, stream); });
+  }
+}
+
 // Gradients that never change bring the two moments together: the root must not see their rounding.
 TEST_F(UpdateKernels, CenteredRmspropOfAConstantGradient) {
   const Stream stream;

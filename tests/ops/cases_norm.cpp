@@ -98,6 +98,23 @@ INGOT_OP_CASES(norm) {
        .attrs = BatchNormGradAttrs{.has_valid = true, .activation = "relu", .has_residual = true},
        .inputs = with(backward({5, 2, 2, 2}), {three_rows, uniform({5, 2, 2, 2}, -1.0, 1.0)}),
        .shapes = {{5, 2, 2, 2}, {2}, {2}, {5, 2, 2, 2}}});
+  add({.op = "batch_norm_grad",
+       .name = "two_gradients",
+       .attrs = BatchNormGradAttrs{.has_dy2 = true},
+       .inputs = with(backward({4, 3, 3, 2}), {uniform({4, 3, 3, 2})}),
+       .shapes = {{4, 3, 3, 2}, {3}, {3}}});
+  add({.op = "batch_norm_grad",
+       .name = "two_gradients_relu",
+       .attrs = BatchNormGradAttrs{.activation = "relu", .has_dy2 = true},
+       .inputs = with(backward({3, 16, 2, 3}), {uniform({3, 16, 2, 3}, -1.0, 1.0), uniform({3, 16, 2, 3})}),
+       .shapes = {{3, 16, 2, 3}, {16}, {16}}});
+  add({.op = "batch_norm_grad",
+       .name = "two_gradients_valid_residual_relu",
+       .attrs =
+           BatchNormGradAttrs{.has_valid = true, .activation = "relu", .has_residual = true, .has_dy2 = true},
+       .inputs = with(backward({5, 2, 2, 2}),
+                      {three_rows, uniform({5, 2, 2, 2}, -1.0, 1.0), uniform({5, 2, 2, 2})}),
+       .shapes = {{5, 2, 2, 2}, {2}, {2}, {5, 2, 2, 2}}});
 
   const auto inference = [](const Shape& x) {
     return std::vector<InputSpec>{uniform(x), uniform({x[1]}), uniform({x[1]}), uniform({x[1]}),
@@ -112,6 +129,21 @@ INGOT_OP_CASES(norm) {
        .attrs = BatchNormInferAttrs{0.5},
        .inputs = inference({3, 4}),
        .shapes = {{3, 4}}});
+
+  add({.op = "batch_norm_apply",
+       .name = "images",
+       .inputs = inference({2, 3, 4, 3}),
+       .shapes = {{2, 3, 4, 3}}});
+  add({.op = "batch_norm_apply",
+       .name = "residual_relu",
+       .attrs = BatchNormApplyAttrs{.has_residual = true, .activation = "relu"},
+       .inputs = with(inference({3, 16, 2, 2}), {uniform({3, 16, 2, 2})}),
+       .shapes = {{3, 16, 2, 2}}});
+  add({.op = "batch_norm_apply",
+       .name = "by_hand",
+       .inputs = {values({2, 1}, {1, 3}), values({1}, {2}), values({1}, {1}), values({1}, {2}),
+                  values({1}, {0.5})},
+       .expected = {{0, 2}}});
 
   const auto layer = [](const Shape& x, const Shape& cells) {
     return std::vector<InputSpec>{uniform(x), uniform(cells), uniform(cells)};

@@ -61,6 +61,20 @@ INGOT_OP_CASES(update) {
        .attrs = RmspropAttrs{2, 0.9, 1e-6, 0.01, 0.5, true},
        .inputs = operands(3, 3, true)});
 
+  // Step 0: nothing moves.
+  add({.op = "sgd",
+       .name = "no_step",
+       .attrs = SgdAttrs{2, 0.9, 0.1, 0.01},
+       .inputs = operands(0, 1, false)});
+  add({.op = "adam",
+       .name = "no_step",
+       .attrs = AdamAttrs{2, 0.8, 0.95, 1e-6, 0.1, true},
+       .inputs = operands(0, 2, false)});
+  add({.op = "rmsprop",
+       .name = "no_step",
+       .attrs = RmspropAttrs{2, 0.9, 1e-6, 0.01, 0.5},
+       .inputs = operands(0, 2, true)});
+
   add({.op = "global_norm",
        .name = "two",
        .inputs = {values({1}, {3}), values({2, 2}, {2, 2, 2, 2})},

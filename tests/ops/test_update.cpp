@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "core/ops/creation.h"
+#include "core/runtime/session.h"
 #include "tests/ops/eval.h"
+#include "tests/support/formula.h"
 
 namespace ingot {
 namespace {
@@ -66,6 +70,46 @@ TEST(Update, Rmsprop) {
 TEST(Update, RmspropCenteredMomentum) {
   expect_near(after_three_steps("rmsprop", RmspropAttrs{1, 0.9, 1e-6, 0.1, 0.5, true}, 3, 0.1),
               {0.265509259208238, -1.8140453635644966});
+}
+
+// Whatever the gradients hold, in place and not, by every candidate of the CPU: the bits stay.
+TEST(Update, StepZeroChangesNoBit) {
+  const struct {
+    const char* name;
+    Attrs attrs;
+    int states;
+  } rules[] = {{"sgd", SgdAttrs{1, 0.9, 0.0, 0.01}, 1},
+               {"sgd", SgdAttrs{1}, 0},
+               {"adam", AdamAttrs{1, 0.9, 0.999, 1e-8, 0.01}, 2},
+               {"adam", AdamAttrs{1, 0.9, 0.999, 1e-8, 0.01, true}, 2},
+               {"rmsprop", RmspropAttrs{1, 0.9, 1e-8, 0.01, 0.9}, 2},
+               {"rmsprop", RmspropAttrs{1, 0.9, 1e-8, 0.01, 0.9, true}, 3}};
+  const Tensor start = formula::unit("kept", {1000});
+  for (const auto& rule : rules)
+    for (const bool in_place : {true, false}) {
+      SCOPED_TRACE(cat(rule.name, rule.states, in_place ? " in place" : ""));
+      Graph g;
+      const auto scalar = [&](double v) { return full(g, v, {DType::F32, {}}); };
+      std::vector<Value> kept;
+      for (int k = 0; k <= rule.states; ++k)
+        kept.push_back(state(g, StateRole::Optimizer, cat("s", k), start.type(), Init::from(start), false));
+      std::vector<Value> operands{scalar(0.1), scalar(0.0), scalar(0.5), kept[0],
+                                  input(g, "gradient", start.type())};
+      operands.insert(operands.end(), kept.begin() + 1, kept.end());
+      const auto next = apply(rule.name, operands, rule.attrs);
+      for (std::size_t k = 0; k < kept.size(); ++k) g.add_update(kept[k].id(), next.at(k).id());
+      CompileOptions options;
+      options.target = Target::cpu(2);
+      options.in_place = in_place;
+      Session s(compile(g, options));
+      for (const double v :
+           {1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+        s.input("gradient").copy_from(Tensor::full(start.type(), v));
+        s.run();
+        for (std::size_t k = 0; k < kept.size(); ++k)
+          EXPECT_TRUE(bitwise_equal(s.state(cat("s", k)), start)) << k << " with gradients of " << v;
+      }
+    }
 }
 
 TEST(Update, PairsForReuse) {

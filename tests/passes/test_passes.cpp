@@ -335,6 +335,36 @@ output "y" = %y
   EXPECT_EQ(convolutions, 1);
 }
 
+// The weight is folded in f32, before its cast.
+TEST(FoldBatchNorm, ReachesThroughCasts) {
+  const Graph before = parse_graph(R"(
+%x = input "x" : bf16[2, 3, 5, 5]
+%w = state "w" : f32[4, 3, 3, 3] parameter uniform(-0.5, 0.5)
+%k = state "k" : f32[4] parameter uniform(-0.5, 0.5)
+%g = state "g" : f32[4] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[4] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[4] buffer uniform(-0.5, 0.5)
+%v = state "v" : f32[4] buffer uniform(0.5, 1.5)
+%wc = cast(%w) {dtype=bf16} : bf16[4, 3, 3, 3]
+%kc = cast(%k) {dtype=bf16} : bf16[4]
+%c = conv2d(%x, %wc, %kc) {has_bias=true} : bf16[2, 4, 3, 3]
+%y = batch_norm_infer(%c, %g, %b, %m, %v) : bf16[2, 4, 3, 3]
+output "y" = %y
+)");
+  PassContext context;
+  const Graph after = fold_batch_norm(before, context);
+  verify(after);
+  int casts = 0;
+  for (const Node& n : after.nodes()) {
+    EXPECT_NE(n.op, "batch_norm_infer");
+    if (n.op == "mul") {
+      EXPECT_EQ(after.type(n.outputs[0]).dtype, DType::F32);
+    }
+    casts += n.op == "cast";
+  }
+  EXPECT_EQ(casts, 2);
+}
+
 // The ReLU mask of the incoming gradient moves into batch_norm_grad, which hands the masked gradient on.
 TEST(Epilogues, BatchNormGradientTakesTheMask) {
   const Graph g = parse_graph(run(fuse_epilogues, R"(
@@ -365,6 +395,56 @@ update %v = %nv
   EXPECT_EQ(count["relu"], 0);
   EXPECT_EQ(count["add"], 0);
   EXPECT_EQ(count["batch_norm_grad"], 1);
+}
+
+// A sum of two gradients, masked or not, becomes two operands; one that somebody else reads stays.
+TEST(Epilogues, BatchNormGradientTakesTheSum) {
+  const auto counts = [](const char* tail) {
+    const Graph g = parse_graph(run(fuse_epilogues, std::string(R"(
+%x = input "x" : f32[4, 3, 2, 2]
+%d1 = input "d1" : f32[4, 3, 2, 2]
+%d2 = input "d2" : f32[4, 3, 2, 2]
+%g = state "g" : f32[3] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[3] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[3] buffer constant(0)
+%v = state "v" : f32[3] buffer constant(1)
+%zero = full() {value=0, shape=[]} : f32[]
+%y, %mean, %rstd, %nm, %nv = batch_norm(%x, %g, %b, %m, %v) : f32[4, 3, 2, 2], f32[3], f32[3], f32[3], f32[3]
+%z = relu(%y) : f32[4, 3, 2, 2]
+%s = add(%d1, %d2) : f32[4, 3, 2, 2]
+%le = le(%z, %zero) : bool[4, 3, 2, 2]
+%dy = where(%le, %zero, %s) : f32[4, 3, 2, 2]
+)") + tail));
+    std::map<std::string, int> count;
+    for (const Node& n : g.nodes()) {
+      ++count[n.op];
+      if (n.op == "batch_norm_grad") count["operands"] = static_cast<int>(n.inputs.size());
+    }
+    return count;
+  };
+  auto masked = counts(R"(
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+)");
+  EXPECT_EQ(masked["add"], 0);
+  EXPECT_EQ(masked["where"], 0);
+  EXPECT_EQ(masked["operands"], 7);  // with y and dy2
+  auto plain = counts(R"(
+%dx, %dg, %db = batch_norm_grad(%s, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+)");
+  EXPECT_EQ(plain["add"], 0);
+  EXPECT_EQ(plain["operands"], 6);
+  auto read = counts(R"(
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+output "s" = %s
+)");
+  EXPECT_EQ(read["add"], 1);
+  EXPECT_EQ(read["operands"], 6);
 }
 
 // Two layers whose activations the backward pass reads: their pre-activations are kept anyway.

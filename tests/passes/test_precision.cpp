@@ -151,5 +151,29 @@ TEST(MixedPrecision, GradientsReachF32Weights) {
   EXPECT_GT(apart, 0.0) << "it was computed in bf16";
 }
 
+// Batch norm goes into the bf16 convolution, whose weight is scaled before its cast.
+TEST(MixedPrecision, InferenceFoldsBatchNorm) {
+  Graph g;
+  const Value x = input(g, "x", {DType::F32, {2, 16, 7, 9}});
+  const auto state = [&](std::string_view name, double low) {
+    return buffer(g, std::string(name), {DType::F32, {16}}, Init::uniform(low, 1.5));
+  };
+  const Value w = parameter(g, "w", {DType::F32, {16, 16, 3, 3}}, Init::normal(0, 0.1));
+  const Value y = batch_norm_infer(conv2d(x, w, {.padding = {1, 1}}), state("gamma", 0.5), state("beta", -1),
+                                   state("mean", -1), state("var", 0.5));
+  g.add_output("y", y.id());
+  const Program folded = compile(mixed_precision(g, kBf16), {});
+  EXPECT_EQ(count(folded.graph(), "batch_norm_infer"), 0);
+  Session a(folded, {.seed = 3}), b(compile(g, {.optimise = false}), {.seed = 3});
+  for (Session* s : {&a, &b}) {
+    float* to = s->input("x").data<float>();
+    for (int i = 0; i < 2 * 16 * 7 * 9; ++i) to[i] = static_cast<float>(i % 23) / 11.0f - 1.0f;
+    s->run();
+  }
+  const Tensor got = a.output("y"), want = b.output("y");
+  for (std::int64_t i = 0; i < want.numel(); ++i)
+    EXPECT_NEAR(got.get(i), want.get(i), 0.02 * (1.0 + std::abs(want.get(i)))) << "element " << i;
+}
+
 }  // namespace
 }  // namespace ingot

@@ -14,6 +14,7 @@
 #include "core/ops/softmax.h"
 #include "core/ops/update.h"
 #include "core/ops/view.h"
+#include "core/passes/precision.h"
 
 namespace ingot::test {
 
@@ -21,7 +22,7 @@ namespace {
 
 class Generator {
  public:
-  explicit Generator(std::uint64_t seed) : rng_(seed, 0x67726170) {}
+  Generator(std::uint64_t seed, DType compute) : rng_(seed, 0x67726170), compute_(compute) {}
 
   RandomGraph run() {
     const std::int64_t batch = 1 + pick(4);
@@ -38,7 +39,8 @@ class Generator {
     const Value loss = loss_of(x);
     output("loss", loss);
     if (pick(2) == 0) output("features", x);
-    if (!parameters_.empty()) train(loss);
+    const Value mixed = in_mixed_precision(loss);
+    if (!parameters_.empty()) train(mixed);
     return std::move(result_);
   }
 
@@ -205,6 +207,15 @@ class Generator {
     }
   }
 
+  // The graph so far in the compute type; the loss, and the parameters, in it.
+  Value in_mixed_precision(Value loss) {
+    std::vector<ValueId> tracked{loss.id()};
+    for (const Value& p : parameters_) tracked.push_back(p.id());
+    result_.graph = mixed_precision(g(), {.compute = compute_, .overrides = {}}, tracked);
+    for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i] = {g(), tracked[i + 1]};
+    return {g(), tracked[0]};
+  }
+
   void train(Value loss) {
     const std::vector<Value> grads = differentiate(g(), loss, parameters_);
     const bool update = pick(5) != 0;
@@ -235,6 +246,7 @@ class Generator {
   }
 
   Philox rng_;
+  DType compute_;
   std::uint64_t next_ = 0;
   RandomGraph result_;
   std::vector<Value> parameters_, kept_;
@@ -243,8 +255,8 @@ class Generator {
 
 }  // namespace
 
-RandomGraph random_graph(std::uint64_t seed) {
-  return Generator(seed).run();
+RandomGraph random_graph(std::uint64_t seed, DType compute) {
+  return Generator(seed, compute).run();
 }
 
 }  // namespace ingot::test

@@ -22,7 +22,7 @@ import time
 import unittest
 
 PROGRAM = "ingot"
-VERBS = ["train", "eval", "predict", "plan", "graph", "bench", "info"]
+VERBS = ["train", "eval", "predict", "plan", "graph", "bench", "info", "machine"]
 
 
 def idx(shape, data):
@@ -103,6 +103,26 @@ class Program(unittest.TestCase):
     def train(self, *args, model="lenet5", epochs=1):
         return ["train", model, "--data", self.data(), "--epochs", str(epochs), "--threads", "1", *args]
 
+    def check_prediction(self, plan):
+        """Every step is named and lowered, and the table adds up to its totals, to the last bit."""
+        found = plan["prediction"]
+        self.assertEqual([s["name"] for s in found["steps"][:len(plan["nodes"])]], [n["name"] for n in plan["nodes"]])
+        for step, node in zip(found["steps"], plan["nodes"]):
+            self.assertEqual((step["op"], step["kernel"]), (node["op"], node["kernel"]))
+            self.assertTrue(step["kernel"], step)
+            self.assertIn(step["bound"], ("memory", "compute", "latency"))
+            self.assertEqual(step["seconds"] > 0, step["kernel"] != "view", step)
+        for key in ("seconds", "roofline_seconds", "flops", "bytes", "launches"):
+            total = 0
+            for step in found["steps"]:
+                total += step[key]
+            self.assertEqual(total, found[key], key)
+        self.assertEqual(found["flops"], plan["flops"])
+        self.assertAlmostEqual(found["images_per_second"] * found["seconds"], plan["batch_size"])
+        self.assertAlmostEqual(found["bytes_per_image"] * plan["batch_size"], found["bytes"], delta=1)
+        self.assertTrue(0 < found["roofline_share"] <= 1)
+        return found
+
 
 class Verbs(Program):
     def test_help_has_an_example(self):
@@ -130,6 +150,39 @@ class Verbs(Program):
         self.assertNotIn("profile", bench)
         self.assertIn("version", json.loads(self.good("info", "--json")))
 
+    def test_plans_predict(self):
+        for args in (["lenet5"], ["resnet20", "--mode", "infer", "--batch-size", "8", "--dtype", "bf16"]):
+            self.check_prediction(json.loads(self.good("plan", *args, "--json")))
+        text = self.good("plan", "lenet5", "--steps", "3")
+        for word in ("predicted on", "images/s", "roofline", "bound by", "lowering", "the other"):
+            self.assertIn(word, text)
+        table = text[text.index("lowering"):].splitlines()
+        self.assertEqual(len(table), 1 + 3 + 1)
+        slow = json.loads(self.good("machine", "cpu", "--json"))
+        slow["matrix_flops"] = {"f32": slow["matrix_flops"]["f32"] / 10}
+        write(self.path("slow.json"), json.dumps(slow).encode())
+        seconds = [json.loads(self.good("plan", "lenet5", "--machine", m, "--json"))["prediction"]["seconds"]
+                   for m in ("cpu", self.path("slow.json"))]
+        self.assertGreater(seconds[1], 3 * seconds[0])
+
+    def test_machines(self):
+        listed = self.good("machine", "list")
+        for name in ("h200", "h100", "a100", "rtx4090", "cpu"):
+            self.assertIn(name, listed)
+            described = json.loads(self.good("machine", name, "--json"))
+            write(self.path("again.json"), json.dumps(described).encode())
+            self.assertEqual(json.loads(self.good("machine", self.path("again.json"), "--json")), described)
+            self.assertIn(described["name"], self.good("machine", name))
+        self.good("machine", "--measure", "--seconds", "0.01", "--out", self.path("here.json"))
+        here = json.loads(self.good("machine", self.path("here.json"), "--json"))
+        self.assertGreater(here["matrix_flops"]["f32"], 1e9)
+        self.assertIn("Measured", here["source"])
+        self.assertIn("predicted on " + here["name"], self.good("plan", "lenet5", "--machine", self.path("here.json")))
+        self.bad("machine", "h200", "--out", self.path("here.json"), says=["--out", "--measure"])
+        write(self.path("bad.json"), b'{"name": 3}')
+        self.bad("machine", self.path("bad.json"), says=["'name'", "'memory' is missing", "bad.json"])
+        self.bad("plan", "lenet5", "--machine", "h300", says=["h300", "h200"])
+
     def test_profile_is_part_of_the_json(self):
         args = ["bench", "lenet5", "--batch-size", "2", "--seconds", "0.01", "--warmup", "0", "--profile"]
         profile = json.loads(self.good(*args, "--json"))["profile"]
@@ -138,7 +191,12 @@ class Verbs(Program):
         self.assertAlmostEqual(sum(n["ms"] for n in profile["nodes"]), profile["total_ms"])
         for key in ("op", "kernel", "gflops", "gigabytes_per_second"):
             self.assertTrue(all(key in n for n in profile["nodes"]), key)
-        self.assertIn("GFLOP/s", self.good(*args))
+        self.assertAlmostEqual(sum(n["predicted_ms"] for n in profile["nodes"]), profile["predicted_ms"])
+        self.assertTrue(all(n["predicted_ms"] > 0 for n in profile["nodes"] if n["kernel"] != "view"))
+        text = self.good(*args, "--machine", "cpu")
+        self.assertIn("GFLOP/s", text)
+        self.assertIn("predicted for a CPU that was not measured", text)
+        self.bad(*args, "--machine", "h300", says=["h300", "h200"])
 
     def test_graph_as_json(self):
         written = json.loads(self.good("graph", "lenet5", "--mode", "infer", "--json"))
@@ -271,10 +329,11 @@ class Arguments(Program):
 
     def test_dtypes(self):
         plan = {d: json.loads(self.good("plan", "resnet20", "--mode", m, "--batch-size", "8", "--dtype", d, "--json"))
-                for d, m in (("f32", "train"), ("bf16", "train"), ("f16", "infer"))}
+                for d, m in (("f32", "train"), ("bf16", "train"), ("f16", "train"))}
+        self.assertLess(plan["f16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
         self.assertLess(plan["bf16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
         self.assertEqual(plan["bf16"]["parameter_bytes"], plan["f32"]["parameter_bytes"])  # the f32 master weights
-        self.bad("plan", "lenet5", "--mode", "train", "--dtype", "f16", says=["f16", "loss scaling", "bf16"])
+        self.good("plan", "resnet20", "--mode", "infer", "--batch-size", "8", "--dtype", "f16")
         self.bad("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv9", says="conv9")
         self.bad("plan", "lenet5", "--keep-f32", "conv1", says=["--keep-f32", "--dtype"])
         self.good("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv1")
@@ -283,6 +342,27 @@ class Arguments(Program):
         self.bad(*self.train("--out", out, "--resume"), says=["dtype", "bf16", "f32"])
         for dtype in ("f32", "bf16", "f16"):
             self.good("eval", out + "/last.safetensors", "--data", self.data(), "--dtype", dtype)
+
+    def test_loss_scale(self):
+        graph = lambda *a: self.good("graph", "lenet5", "--mode", "train", *a)
+        self.assertIn("optim/growth_tracker", graph("--dtype", "f16"))
+        self.assertNotIn("optim/growth_tracker", graph("--dtype", "f16", "--loss-scale", "512"))
+        self.assertIn("optim/loss_scale", graph("--dtype", "bf16", "--loss-scale", "512"))
+        for a in (("--dtype", "bf16"), (), ("--dtype", "f16", "--loss-scale", "none")):
+            self.assertNotIn("optim/loss_scale", graph(*a))
+        for bad in ("0", "-1", "much", "nan", "1e60"):
+            self.bad("graph", "lenet5", f"--loss-scale={bad}", says=["--loss-scale", "loss scale"])
+        self.bad("plan", "lenet5", "--mode", "infer", "--loss-scale", "2", says=["--loss-scale", "infer"])
+        self.bad(*self.train("--dtype", "f16", "--check-numerics"), says=["check_numerics", "--loss-scale 1024"])
+        out = self.path("scaled")
+        self.good(*self.train("--out", out, "--dtype", "f16"))
+        header, row = (line.split(",") for line in open(out + "/log.csv").read().splitlines())
+        self.assertIn(float(row[header.index("loss_scale")]), (65536, 32768, 16384))
+        self.bad(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "8", "--resume"), says="growth_tracker")
+        self.good(*self.train("--out", out, "--dtype", "f16", "--loss-scale", "dynamic", "--resume"))
+        out = self.path("fixed")
+        self.good(*self.train("--out", out, "--dtype", "bf16", "--loss-scale", "512"))
+        self.bad(*self.train("--out", out, "--dtype", "bf16", "--loss-scale", "8", "--resume"), says=["loss_scale", "512", "8"])
 
     def test_resume_with_other_options(self):
         out = self.path("run")

@@ -41,15 +41,18 @@ class Targets(check_program.Program):
         check_program.write(self.path("gpu.json"), json.dumps(kept).encode())
         return self.path("gpu.json")
 
-    def check_resnet50(self, target):
+    def check_resnet50(self, target, *args):
         self.has_cudnn()
         start = time.monotonic()
         plan = self.plan("resnet50", "--mode", "train", "--batch-size", "256", "--dtype", "f32", "--target", target,
-                         "--explain")
+                         "--explain", *args)
         self.assertLess(time.monotonic() - start, 60)
         self.assertTrue(plan["planned_for_a_description"])
         self.assertLessEqual(plan["arena_bytes"], 1.01 * plan["max_live_bytes"])
         self.assertGreater(plan["launches"], 0)
+        predicted = self.check_prediction(plan)
+        self.assertEqual(predicted["launches"], plan["launches"] + plan["library_calls"])
+        self.assertIn("data sheet", predicted["source"])
         nodes = {op: [n for n in plan["nodes"] if n["op"] == op]
                  for op in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight")}
         self.assertEqual({op: len(found) for op, found in nodes.items()},
@@ -74,7 +77,12 @@ class Targets(check_program.Program):
         self.check_resnet50("a100")
 
     def test_resnet50_on_a_description_of_the_users(self):
-        self.check_resnet50(self.described(deviceName="My GPU", multiProcessorCount=78, totalGlobalMem=48 * 10**9))
+        self.check_resnet50(self.described(deviceName="My GPU", multiProcessorCount=78, totalGlobalMem=48 * 10**9),
+                            "--machine", "h100")
+        plan = self.plan("mlp", "--target", self.described(deviceName="My GPU"))
+        self.assertNotIn("prediction", plan)
+        self.assertIn("My GPU", plan["no_prediction"])
+        self.assertIn("--machine", plan["no_prediction"])
 
     def test_text_names_the_description_and_candidates(self):
         text = self.good("plan", "lenet5", "--target", self.described(deviceName="My GPU"), "--explain")

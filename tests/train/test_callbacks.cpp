@@ -326,6 +326,20 @@ TEST(ProgressLine, OffATerminalIsOneLinePerEpoch) {
   for (const std::string& l : lines) EXPECT_EQ(l.find_first_of("\r\033"), std::string::npos) << l;
 }
 
+TEST(ProgressLine, TellsTheLossScaleAndSkippedSteps) {
+  const auto line = [](double scale) {
+    TrainerOptions o = trainer()->options();
+    o.precision.compute = DType::F16;
+    o.loss_scale = fixed_loss_scale(scale);
+    testing::internal::CaptureStderr();
+    Trainer(std::make_shared<LinearNet>(), o).fit(points(9), options(1, {std::make_shared<ProgressLine>()}));
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_TRUE(says(line(512.0), "  scale 512  ", "images/s"));
+  EXPECT_EQ(line(512.0).find("skipped"), std::string::npos);
+  EXPECT_TRUE(says(line(0x1p40), "  scale 1.09951e+12  skipped "));
+}
+
 TEST(ProgressLine, SaysNothingBetweenEpochs) {
   std::string between;
   auto hook = std::make_shared<Hook>();

@@ -141,21 +141,72 @@ TEST(Fit, LearnsAndReportsEachEpoch) {
   }
 }
 
-TEST(Fit, LearnsInBf16AsInF32) {
-  const auto run = [](const PrecisionOptions& precision) {
+// For both half types: LinearNet learns as it does in f32, and nothing that is kept is of the type.
+void expect_learns_as_in_f32(DType half) {
+  const auto run = [half](const PrecisionOptions& precision) {
     TrainerOptions o = with(sgd({.lr = 0.5}));
     o.precision = precision;
     const auto t = std::make_shared<Trainer>(std::make_shared<LinearNet>(), o);
     const History h = t->fit(points(60), {.epochs = 6, .batch_size = 16});
     const Evaluation e = t->evaluate(points(60), {});
     EXPECT_NEAR(e.loss, h.back().at("loss"), 0.15);
-    for (const auto& [name, state] : t->states()) EXPECT_NE(state.dtype(), DType::BF16) << name;
+    for (const auto& [name, state] : t->states()) EXPECT_NE(state.dtype(), half) << name;
+    EXPECT_EQ(h.back().contains("loss_scale"), precision.compute == DType::F16);
     return std::pair(h.front().at("loss"), h.back().at("loss"));
   };
-  const auto f32 = run({}), bf16 = run({.compute = DType::BF16, .overrides = {}});
-  EXPECT_NE(bf16.second, f32.second) << "it was computed in bf16";
-  EXPECT_NEAR(bf16.second, f32.second, 0.02 * f32.first);
-  EXPECT_THROW(run({.compute = DType::F16, .overrides = {}}), UsageError) << "without loss scaling";
+  const auto f32 = run({}), mixed = run({.compute = half, .overrides = {}});
+  EXPECT_NE(mixed.second, f32.second) << "it was computed in " << name(half);
+  EXPECT_NEAR(mixed.second, f32.second, 0.02 * f32.first);
+}
+
+TEST(Fit, LearnsInBf16AsInF32) {
+  expect_learns_as_in_f32(DType::BF16);
+}
+
+TEST(Fit, LearnsInF16AsInF32) {
+  expect_learns_as_in_f32(DType::F16);
+}
+
+TrainerOptions scaled(const OptimizerPtr& optimizer, const LossScale& scale) {
+  TrainerOptions o = with(optimizer);
+  o.precision.compute = DType::F16;
+  o.loss_scale = scale;
+  return o;
+}
+
+// 2^30 overflows f16 for sure; 2^10 does not.
+TEST(Fit, ReportsTheLossScaleAndSkippedSteps) {
+  Trainer t(std::make_shared<LinearNet>(),
+            scaled(sgd({.lr = 0.1}), dynamic_loss_scale({.init_scale = 0x1p30})));
+  double last = 0x1p30, skipped = 0.0;
+  const auto hook = std::make_shared<Hook>();
+  hook->batch_end = [&](Trainer&, std::int64_t step, const Logs& l) {
+    if (l.at("skipped_steps") > skipped) last /= 2.0;
+    EXPECT_EQ(l.at("loss_scale"), last) << "after step " << step;
+    skipped = l.at("skipped_steps");
+  };
+  const History h = t.fit(points(80), {.epochs = 2, .batch_size = 4, .callbacks = {hook}});
+  EXPECT_GT(skipped, 8.0);
+  EXPECT_LT(skipped, 20.0);
+  EXPECT_EQ(h.back().at("skipped_steps"), skipped);
+  EXPECT_EQ(t.states().at("optim/step").item(), 40.0 - skipped);
+  EXPECT_EQ(t.progress().step, 40);
+}
+
+TEST(Fit, GivesUpWhenNoLossScaleWillDo) {
+  Trainer t(std::make_shared<LinearNet>(), scaled(sgd({.lr = 0.1}), fixed_loss_scale(0x1p40)));
+  EXPECT_TRUE(says(message_of<NumericError>([&] { t.fit(points(64), {.epochs = 1, .batch_size = 1}); }),
+                   "the last 50 steps were skipped", "1.09951e+12", "bf16"));
+  EXPECT_EQ(t.progress().step, 50);
+}
+
+TEST(Fit, CheckNumericsWantsAFixedLossScale) {
+  TrainerOptions o = scaled(sgd({.lr = 0.1}), fixed_loss_scale(256.0));
+  o.check_numerics = true;
+  Trainer(std::make_shared<LinearNet>(), o).fit(points(8), {.epochs = 1, .batch_size = 4});
+  o.loss_scale = {};
+  EXPECT_TRUE(says(message_of<UsageError>([&] { Trainer(std::make_shared<LinearNet>(), o); }),
+                   "check_numerics", "--loss-scale 1024"));
 }
 
 TEST(Fit, SameSeedSameBitsWhateverTheWorkers) {

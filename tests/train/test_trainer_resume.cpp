@@ -64,13 +64,12 @@ const Finished& unbroken() {
 }
 
 // `rest` are the last epochs of the unbroken run.
-void expect_unbroken(const Finished& rest) {
-  expect_same_states(unbroken().states, rest.states);
-  EXPECT_EQ(rest.position, unbroken().position);
-  const std::size_t skipped = unbroken().history.size() - rest.history.size();
+void expect_unbroken(const Finished& rest, const Finished& whole = unbroken()) {
+  expect_same_states(whole.states, rest.states);
+  EXPECT_EQ(rest.position, whole.position);
+  const std::size_t skipped = whole.history.size() - rest.history.size();
   for (std::size_t e = 0; e < rest.history.size(); ++e)
-    EXPECT_EQ(timeless(rest.history[e]), timeless(unbroken().history[skipped + e]))
-        << "epoch " << skipped + e;
+    EXPECT_EQ(timeless(rest.history[e]), timeless(whole.history[skipped + e])) << "epoch " << skipped + e;
 }
 
 Finished resumed(const TempDir& dir, const std::string& path, int workers = 1) {
@@ -121,6 +120,34 @@ TEST(Resume, InTheMiddleOfAnEpoch) {
       if (after_fit) t->save_checkpoint(path);
       expect_unbroken(resumed(dir, path, step % 2 == 0 ? 0 : 2));
     }
+}
+
+// The scale, the steps since it last changed and the skipped ones go on as well: it grows every third good
+// step, so it overflows again and again.
+TEST(Resume, WithADynamicLossScale) {
+  const auto scaled = [] {
+    TrainerOptions o = trainer()->options();
+    o.precision.compute = DType::F16;
+    o.loss_scale = dynamic_loss_scale({.init_scale = 0x1p22, .growth_interval = 3});
+    return std::make_shared<Trainer>(std::make_shared<DropoutNet>(), o);
+  };
+  const TempDir dir;
+  const Finished whole = finish(dir, *scaled(), options(kEpochs));
+  const double skipped = whole.states.at("optim/skipped_steps").item();
+  EXPECT_GT(skipped, 2.0);
+  EXPECT_EQ(whole.states.at("optim/step").item(), 16.0 - skipped);
+  EXPECT_EQ(whole.history.back().at("skipped_steps"), skipped);
+  for (const std::int64_t step : {1, 2, 8, 9, 10, 15}) {
+    SCOPED_TRACE(cat("step ", step));
+    const auto t = scaled();
+    FitOptions o = options(kEpochs);
+    o.callbacks = {at_step(step, [](Trainer& s) { s.stop(); })};
+    t->fit(pictures(kSamples), o);
+    t->save_checkpoint(dir / "stopped.safetensors");
+    o = options(kEpochs);
+    o.resume = dir / "stopped.safetensors";
+    expect_unbroken(finish(dir, *scaled(), o), whole);
+  }
 }
 
 // The process dies: the last checkpoint of every two steps is what is left.

@@ -103,6 +103,34 @@ TEST_F(CudaBackendTraining, OneLaunchAStep) {
   s.output("loss");
 }
 
+// Overflow, backing off, growth and skipped steps within one launch a step: no part of loss scaling asks the
+// host. The scale begins where f16 overflows, and grows every second good step until it does again.
+TEST_F(CudaBackendTraining, ScalesTheLossInOneLaunchAStep) {
+  const auto net = make_model("mlp");
+  const Graph g = training_graph(*net, {DType::F32, model_input("mlp", 4)},
+                                 *adam({.lr = 0.001, .eps = 1e-3, .clip_norm = 1.0}),
+                                 {.scale = dynamic_loss_scale({.init_scale = 0x1p22, .growth_interval = 2})},
+                                 {.compute = DType::F16, .overrides = {}});
+  ASSERT_EQ(join(not_served(g)), "");
+  const Runs runs{.runs = 16, .look_every = 3};
+  const auto want = run(g, Target::cpu(1), runs), got = run(g, Target::cuda(0), runs);
+  double skipped = 0.0;
+  for (const auto& [name, t] : want) {
+    const bool counts = name.find("skipped_steps") != std::string::npos;
+    if (counts) skipped = std::max(skipped, t.item());
+    if (counts || name.find("loss_scale") != std::string::npos || name == "optim/growth_tracker" ||
+        name == "optim/step") {
+      EXPECT_EQ(got.at(name).item(), t.item()) << name;
+    }
+  }
+  EXPECT_GT(skipped, 3.0);
+  EXPECT_LT(skipped, 14.0);
+  expect_close(got, want, 2e-3);  // products of f16 on both sides, a tenth of Adam's step apart
+  Session s(compile(g, {.target = Target::cuda(0)}));
+  for (int i = 0; i < 2; ++i) s.run();
+  expect_one_launch_a_run(s, 2);
+}
+
 // Looking for the first bad node, memory poisoned after use, and the guard change no number.
 TEST_F(CudaBackendTraining, OptionsOfTheSessionChangeNothing) {
   const Graph g = training("mlp", 3, *sgd({.lr = 0.05, .momentum = 0.9}));

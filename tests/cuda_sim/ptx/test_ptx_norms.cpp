@@ -73,10 +73,12 @@ class PtxNorms : public SimTest {
       cuda::batch_norm_grad(
           config, s,
           {dy.data(), x.data(), gamma.data(), mean.data(), var.data(), valid.as<std::int32_t>(),
-           residual.data(), dx.data(), stats[4].data(), stats[5].data(), dresidual.data()},
+           residual.data(), y.data(), dx.data(), stats[4].data(), stats[5].data(), dresidual.data()},
           workspace.data(), stream);
-      cuda::batch_norm_infer(
-          config, s, {x.data(), gamma.data(), beta.data(), mean.data(), var.data(), inferred.data()}, stream);
+      cuda::batch_norm_infer(config, s,
+                             {x.data(), gamma.data(), beta.data(), mean.data(), var.data(), nullptr,
+                              residual.data(), inferred.data()},
+                             stream);
       Results r{read(dtype, y.data(), n, stream), read(dtype, dx.data(), n, stream),
                 read(dtype, dresidual.data(), n, stream), read(dtype, inferred.data(), n, stream)};
       for (const Operand& o : stats) r.push_back(read(DType::F32, o.data(), c, stream));

@@ -1,4 +1,4 @@
-#include "benchmarks/peak.h"
+#include "tools/peak.h"
 
 #include <algorithm>
 #include <atomic>
@@ -14,7 +14,7 @@
 #include <immintrin.h>
 #endif
 
-namespace ingot::bench {
+namespace ingot::tools {
 
 namespace {
 
@@ -197,4 +197,4 @@ double copy_bandwidth(int threads, double seconds) {
   return best;
 }
 
-}  // namespace ingot::bench
+}  // namespace ingot::tools

@@ -3,13 +3,13 @@
 // Rates are those of `threads` threads together. A multiply-add counts as two operations, a byte copied as
 // one read and one written. The best of several windows is taken, since interruptions only ever lower a rate.
 //
-//   bench::Peak p = bench::f32_peak(2, 1.0);       // p.flops = 2.3e11, p.isa = "avx512"
-//   double bytes = bench::copy_bandwidth(2, 0.5);  // 5.5e10
+//   Peak p = f32_peak(2, 1.0);       // p.flops = 2.3e11, p.isa = "avx512"
+//   double bytes = copy_bandwidth(2, 0.5);  // 5.5e10
 #pragma once
 
 #include <optional>
 
-namespace ingot::bench {
+namespace ingot::tools {
 
 struct Peak {
   double flops = 0.0;  // a second
@@ -27,4 +27,4 @@ std::optional<Peak> bf16_peak(int threads, double seconds);
 // Of buffers beyond the caches.
 double copy_bandwidth(int threads, double seconds);
 
-}  // namespace ingot::bench
+}  // namespace ingot::tools
