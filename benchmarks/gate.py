@@ -6,16 +6,14 @@
     python3 benchmarks/gate.py --accept            # the counts of today become the baseline
 
 Times on a shared machine differ by more than any slowdown worth finding; instructions do not. Each program runs on one
-thread under valgrind's callgrind, which counts what happens within one function (benchmarks/counted.cpp): training steps and
-ops after a warm-up, and the compilation of ResNet-50. Two runs agree to a
-thousandth, most to the instruction. Valgrind shows
-every program the same processor, one with AVX2 and without AVX-512, so the count does not depend on the machine's either,
-as long as it has AVX2; that is also what it cannot see: the AVX-512 kernels, the caches and the threads. compare.py and
-op_benchmarks measure those.
+thread under valgrind's callgrind, which counts what happens within one function (benchmarks/counted.cpp): training steps
+and ops after a warm-up, and the compilation of ResNet-50. Two runs agree to a thousandth, most to the instruction.
+Valgrind shows a program AVX2 and no AVX-512, whatever more the machine has; so the gate cannot see the AVX-512 kernels,
+nor caches and threads. compare.py and op_benchmarks measure those.
 
-The baseline, benchmarks/gate_baseline.json, belongs to a compiler, an oneDNN, a C library and a valgrind. With others nothing is
-compared: the gate says so and exits with 77, which ctest shows as skipped. Otherwise the exit status is 1 when a count rose by more than
-3 %, or a program has no baseline, and 0 when all is well.
+The baseline, benchmarks/gate_baseline.json, belongs to a compiler, an oneDNN, a C library and a valgrind. With others
+nothing is compared: the gate says so and exits with 77, which ctest shows as skipped. Otherwise the exit status is 1
+when a count rose by more than 3 %, or a program has no baseline, and 0 when all is well.
 """
 
 import argparse
