@@ -81,18 +81,19 @@ void run_problem(benchmark::State& state, const bench::Problem& problem, const M
       state.SkipWithError("no step is left of it when it is compiled");
       return;
     }
+    double seconds = 0.0;
     for (auto _ : state) {
       double ms = 0.0;
       for (const StepTiming& t : session.run_timed())
         if (is_timed(g.node(t.node))) ms += t.ms;
       state.SetIterationTime(ms / 1e3);
+      seconds += ms / 1e3;
     }
     const auto runs = static_cast<double>(state.iterations());
     state.SetLabel(kernels);
     state.counters["FLOP/s"] = benchmark::Counter(c.flops * runs, benchmark::Counter::kIsRate);
     state.counters["B/s"] = benchmark::Counter(c.bytes * runs, benchmark::Counter::kIsRate);
-    if (least > 0.0)
-      state.counters["roofline"] = benchmark::Counter(least * runs, benchmark::Counter::kIsRate);
+    if (least > 0.0 && seconds > 0.0) state.counters["roofline"] = least * runs / seconds;
   } catch (const std::exception& e) {
     state.SkipWithError(e.what());
   }
