@@ -77,7 +77,7 @@ std::vector<TensorType> infer_batch_norm_grad(const InferArgs& a) {
   const auto& at = a.attrs.as<BatchNormGradAttrs>();
   const bool has_y = !at.activation.empty();
   ops::check_count(a, 5u + at.has_valid + has_y + at.has_dy2,
-                   "(dy, x, gamma, save_mean, save_rstd, [valid_rows], [y], [dy2])");
+                   "(dy, x, gamma, save_mean, save_rstd, [valid_rows], [y | beta], [dy2])");
   check_eps(a, at.eps);
   check_activation(a, at.activation);
   check_channels(a, 1);
@@ -89,7 +89,11 @@ std::vector<TensorType> infer_batch_norm_grad(const InferArgs& a) {
   for (int i = 2; i <= 4; ++i)
     check_parameter(a, i, names[static_cast<std::size_t>(i)], a.dtype(1), a.dtype(2), channels);
   if (at.has_valid) check_valid_rows(a, 5);
-  if (has_y) {
+  if (at.mask_from_x && !has_y)
+    throw UsageError(cat(a.op, ": mask_from_x needs an activation whose mask it is"));
+  if (has_y && at.mask_from_x) {
+    check_parameter(a, 5 + at.has_valid, "beta [C]", a.dtype(1), a.dtype(2), channels);
+  } else if (has_y) {
     ops::check_dtype(a, 5 + at.has_valid, "y", a.dtype(1));
     ops::check_shape(a, 5 + at.has_valid, "y (as x)", x);
   }
@@ -288,7 +292,8 @@ void reference_batch_norm_grad(const RefArgs& r) {
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm_grad", r.outputs[0].dtype(), [&]<class T>() {
     const T *dy = r.inputs[0].data<T>(), *x = r.inputs[1].data<T>();
-    const T* y = at.activation.empty() ? nullptr : r.inputs[5u + at.has_valid].data<T>();
+    const T* flat = at.activation.empty() ? nullptr : r.inputs[5u + at.has_valid].data<T>();
+    const T *y = at.mask_from_x ? nullptr : flat, *beta = at.mask_from_x ? flat : nullptr;
     const T* dy2 = at.has_dy2 ? r.inputs.back().data<T>() : nullptr;
     T* dresidual = at.has_residual ? r.outputs[3].data<T>() : nullptr;
     const double count = std::max(static_cast<double>(valid * g.pixels), 1.0);
@@ -297,12 +302,13 @@ void reference_batch_norm_grad(const RefArgs& r) {
       const auto mean = static_cast<double>(r.inputs[3].data<T>()[c]);
       const auto rstd = static_cast<double>(r.inputs[4].data<T>()[c]);
       // The gradient before the activation.
+      const auto normal = [&](std::int64_t i) { return (static_cast<double>(x[i]) - mean) * rstd; };
       const auto up = [&](std::int64_t i) {
         if (y != nullptr && y[i] <= T(0)) return 0.0;
+        if (beta != nullptr && normal(i) * gamma + static_cast<double>(beta[c]) <= 0.0) return 0.0;
         if (dy2 == nullptr) return static_cast<double>(dy[i]);
         return static_cast<double>(static_cast<T>(static_cast<double>(dy[i]) + static_cast<double>(dy2[i])));
       };
-      const auto normal = [&](std::int64_t i) { return (static_cast<double>(x[i]) - mean) * rstd; };
       double dgamma = 0.0, dbeta = 0.0;
       g.each(c, 0, valid, [&](std::int64_t i) {
         dbeta += up(i);
@@ -434,7 +440,7 @@ Cost cost_batch_norm_grad(const Attrs& attrs, std::span<const TensorType> in,
                           std::span<const TensorType> out) {
   const auto& at = attrs.as<BatchNormGradAttrs>();
   Cost c = cost_per_element<11>(attrs, in, out);
-  const int images = 2 + (at.has_residual ? 0 : !at.activation.empty() + at.has_dy2);
+  const int images = 2 + (at.has_residual ? 0 : (!at.activation.empty() && !at.mask_from_x) + at.has_dy2);
   c.bytes += images * static_cast<double>(in[1].bytes());
   return c;
 }

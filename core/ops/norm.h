@@ -2,7 +2,7 @@
 //
 //   batch_norm        (x, gamma, beta, running_mean, running_var, [valid_rows], [residual])
 //                     -> y, save_mean, save_rstd, new_running_mean, new_running_var
-//   batch_norm_grad   (dy, x, gamma, save_mean, save_rstd, [valid_rows], [y], [dy2])
+//   batch_norm_grad   (dy, x, gamma, save_mean, save_rstd, [valid_rows], [y | beta], [dy2])
 //                     -> dx, dgamma, dbeta, [dresidual]
 //   batch_norm_apply  (x, gamma, beta, save_mean, save_rstd, [residual]) -> y
 //   batch_norm_infer  (x, gamma, beta, mean, var) -> y
@@ -17,7 +17,8 @@
 // N rows count: a short last batch gives the numbers of a batch of that size. Elements of y in the other rows
 // are finite but unspecified, their dx and dresidual are 0; with no valid row the running statistics stay.
 // residual and activation ("relu" or "") are an epilogue; batch_norm_grad then reads y to mask dy and yields
-// the residual's gradient. dy2 (present when has_dy2) is a second gradient, added to dy in x's dtype before the
+// the residual's gradient. With mask_from_x it is given beta in the place of y, and finds where the ReLU was flat
+// from x and the statistics: y had no residual, and need not be kept or read. dy2 (present when has_dy2) is a second gradient, added to dy in x's dtype before the
 // mask: what two readers of y send back need not be added elsewhere. batch_norm_apply yields y again from the
 // statistics that were kept, to their rounding; passes put it where y is needed and was not kept. Training on a single value per channel is refused, as in PyTorch.
 //
@@ -58,7 +59,7 @@ struct BatchNormGradAttrs {
   double eps = 1e-5;
   bool has_valid = false;
   std::string activation{};
-  bool has_residual = false, has_dy2 = false;
+  bool has_residual = false, has_dy2 = false, mask_from_x = false;
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("eps", s.eps);
@@ -66,6 +67,7 @@ struct BatchNormGradAttrs {
     v("activation", s.activation);
     v("has_residual", s.has_residual);
     v("has_dy2", s.has_dy2);
+    v("mask_from_x", s.mask_from_x);
   }
 };
 

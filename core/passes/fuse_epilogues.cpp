@@ -185,8 +185,12 @@ Graph fuse_masks(const Graph& graph) {
     Node fused = n;
     for (auto& v : fused.inputs) v = rw(v);
     fused.inputs[0] = rw(g);
-    fused.inputs.push_back(rw(forward->outputs[0]));
-    fused.attrs = fused.attrs.with("activation", std::string("relu")).with("has_residual", others);
+    // Without a residual the mask is in x, which is read anyway.
+    const bool from_x = !attribute<bool>(*forward, "has_residual");
+    fused.inputs.push_back(rw(from_x ? forward->inputs[2] : forward->outputs[0]));
+    fused.attrs = fused.attrs.with("activation", std::string("relu"))
+                      .with("has_residual", others)
+                      .with("mask_from_x", from_x);
     std::vector<TensorType> types;
     for (const ValueId v : n.outputs) types.push_back(graph.type(v));
     if (others) types.push_back(graph.type(n.inputs[0]));

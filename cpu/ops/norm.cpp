@@ -29,7 +29,7 @@ namespace ingot::cpu {
 namespace {
 
 constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
-constexpr int kTables = 4;
+constexpr int kTables = 5;
 constexpr std::int64_t kStretch =
     2048;  // floats that are added up before their sums: they stay in the first cache
 
@@ -119,18 +119,19 @@ void for_pieces(const Geometry& g, const Buffers& b, int parts, std::int64_t row
   });
 }
 
-// Two sums per channel into b.sum and b.sq. add(offset, n, table, sum, sq, scratch, part) adds a piece's.
+// Two sums per channel into b.sum and b.sq. add(offset, n, tables, sum, sq, scratch, part) adds a piece's.
 template <class Add>
-void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, const Add& add) {
+void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t rows, int tables,
+                  const Add& add) {
   const auto clear = [&](int part) {
     std::fill_n(b.thread_sum + part * g.period, g.period, 0.0);
     std::fill_n(b.thread_sq + part * g.period, g.period, 0.0);
   };
   for (int part = 0; part < parts; ++part) clear(part);
   for_pieces(
-      g, b, parts, rows, 1,
-      [&](std::int64_t at, std::int64_t n, float* const* tables, int part) {
-        add(at, n, tables[0], b.thread_sum + part * g.period, b.thread_sq + part * g.period,
+      g, b, parts, rows, tables,
+      [&](std::int64_t at, std::int64_t n, float* const* filled, int part) {
+        add(at, n, filled, b.thread_sum + part * g.period, b.thread_sq + part * g.period,
             b.thread_scratch + 2 * part * g.period, part);
       },
       [&](std::int64_t c, int part) {
@@ -243,9 +244,9 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
         for (std::int64_t c = 0; c < g.channels; ++c)
           b.values[0][c] = rows > 0 ? m.get(x, g.inner ? c : c * g.pixels) : 0.0f;
         channel_sums(
-            g, b, parts, rows,
-            [&](std::int64_t first, std::int64_t n, const float* shift, double* sum, double* sq,
-                float* scratch, int) { k.stats(m.at(x, first), n, g.period, shift, sum, sq, scratch); });
+            g, b, parts, rows, 1,
+            [&](std::int64_t first, std::int64_t n, float* const* t, double* sum, double* sq, float* scratch,
+                int) { k.stats(m.at(x, first), n, g.period, t[0], sum, sq, scratch); });
         const double move = rows > 0 ? momentum : 0.0;
         for (std::int64_t c = 0; c < g.channels; ++c) {
           double mean = 0.0, m2 = 0.0;
@@ -287,8 +288,9 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   const int dy2_at = at.has_dy2 ? p.num_inputs() - 1 : -1;
   if (!relu && !at.activation.empty()) return nullptr;
   if (at.has_dy2 && !same_place(p.in(1), p.in(dy2_at))) return nullptr;
-  const int y_at = relu ? 5 + at.has_valid : -1;
-  if (relu && !same_place(p.in(1), p.in(y_at))) return nullptr;
+  const bool from_x = at.mask_from_x;
+  const int y_at = relu ? 5 + at.has_valid : -1;  // or beta's
+  if (relu && !from_x && !same_place(p.in(1), p.in(y_at))) return nullptr;
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
   const int parts = useful_threads(p.target.threads, p.in(1).numel());
   const std::int64_t stretch = kStretch / g.period > 0 ? kStretch / g.period * g.period : g.period;
@@ -297,45 +299,73 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   Workspace sizes(nullptr);
   Buffers::carve(sizes, g, parts);
   sizes.take<float>(added);
+  sizes.take<float>(from_x ? stretch * parts : 0);
   return make_step(
       m->kernel_name(g),
       [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
-        float* const stretches = w.take<float>(added);
+        float *const stretches = w.take<float>(added), *const masks =
+                                                           w.take<float>(from_x ? stretch * parts : 0);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
-        const void *dy = in[0], *x = in[1], *y = relu ? in[y_at] : nullptr;
+        const void *dy = in[0], *x = in[1], *y = relu && !from_x ? in[y_at] : nullptr;
         const void* dy2 = dy2_at < 0 ? nullptr : in[dy2_at];
         void* dr = has_residual ? out[3] : nullptr;
         // Calls use(at, length, gradient) for stretches of a piece, with the gradient added up in memory of
         // the stretch or of the residual's gradient.
-        const auto summed = [&](std::int64_t first, std::int64_t n, int part, const auto& use) {
-          for (std::int64_t i = first; i < first + n; i += stretch) {
-            const std::int64_t length = std::min(stretch, first + n - i);
+        // What masks a stretch: y, or what it was before the ReLU, computed again.
+        const auto mask_of = [&](std::int64_t i, std::int64_t length, float* const* t,
+                                 int part) -> const void* {
+          if (!from_x) return m.at(y, i);
+          float* const to = masks + part * stretch;
+          k.scale_shift(m.at(x, i), nullptr, to, length, g.period, t[1], t[2], false);
+          return to;
+        };
+        const auto by_stretch = [&](std::int64_t first, std::int64_t n, const auto& use) {
+          for (std::int64_t i = first; i < first + n; i += stretch) use(i, std::min(stretch, first + n - i));
+        };
+        const auto summed = [&](std::int64_t first, std::int64_t n, float* const* t, int part,
+                                const auto& use) {
+          by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
+            const void* mask = mask_of(i, length, t, part);
             float* const own = stretches + part * stretch;
             void* const u = dr == nullptr || wide ? own : m.at(dr, i);
             if (wide)
-              k.wide_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), own, length);
+              k.wide_sum(m.at(dy, i), m.at(dy2, i), mask, own, length);
             else
-              k.masked_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), u, length);
+              k.masked_sum(m.at(dy, i), m.at(dy2, i), mask, u, length);
             use(i, length, u);
-          }
+          });
         };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         const double count = std::max(static_cast<double>(rows * g.pixels), 1.0);
         std::copy_n(f(3), g.channels, b.values[0]);
+        for (std::int64_t c = 0; c < g.channels; ++c) {
+          const double scale = static_cast<double>(f(2)[c]) * static_cast<double>(f(4)[c]);
+          b.values[1][c] = static_cast<float>(scale);
+          b.values[2][c] =
+              from_x
+                  ? static_cast<float>(static_cast<double>(f(y_at)[c]) - static_cast<double>(f(3)[c]) * scale)
+                  : 0.0f;
+        }
         const bool sums = dr != nullptr || dy2 != nullptr;
-        channel_sums(g, b, parts, rows,
-                     [&](std::int64_t first, std::int64_t n, const float* mean, double* sum, double* dot,
+        channel_sums(g, b, parts, rows, from_x ? 3 : 1,
+                     [&](std::int64_t first, std::int64_t n, float* const* t, double* sum, double* dot,
                          float* scratch, int part) {
+                       const float* mean = t[0];
                        if (sums)
-                         summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                         summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
                            if (wide)
                              k.wide_grad_stats(static_cast<const float*>(u), m.at(x, i), length, g.period,
                                                mean, sum, dot, scratch);
                            else
                              k.grad_stats(u, nullptr, m.at(x, i), length, g.period, mean, sum, dot, scratch);
+                         });
+                       else if (from_x)
+                         by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
+                           k.grad_stats(m.at(dy, i), mask_of(i, length, t, part), m.at(x, i), length,
+                                        g.period, mean, sum, dot, scratch);
                          });
                        else
                          k.grad_stats(m.at(dy, first), m.at(y, first), m.at(x, first), n, g.period, mean, sum,
@@ -344,30 +374,33 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
         for (std::int64_t c = 0; c < g.channels; ++c) {
           const double rstd = static_cast<double>(f(4)[c]), scale = static_cast<double>(f(2)[c]) * rstd;
           const double dbeta = b.sum[c], dgamma = b.sq[c] * rstd;
-          b.values[1][c] = static_cast<float>(scale);
-          b.values[2][c] = static_cast<float>(scale * rstd * dgamma / count);
-          b.values[3][c] = static_cast<float>(scale * dbeta / count);
+          b.values[3][c] = static_cast<float>(scale * rstd * dgamma / count);
+          b.values[4][c] = static_cast<float>(scale * dbeta / count);
           o(1)[c] = static_cast<float>(dgamma);
           o(2)[c] = static_cast<float>(dbeta);
         }
         for_pieces(
-            g, b, parts, rows, 4,
+            g, b, parts, rows, 5,
             [&](std::int64_t first, std::int64_t n, float* const* t, int part) {
               const auto apply = [&](const void* u, const void* mask, std::int64_t i, std::int64_t length) {
-                k.grad_apply(u, mask, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2], t[3]);
+                k.grad_apply(u, mask, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[3], t[4]);
               };
               if (wide)
-                summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
                   const auto* sums_of = static_cast<const float*>(u);
-                  k.wide_grad_apply(sums_of, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2],
-                                    t[3]);
+                  k.wide_grad_apply(sums_of, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[3],
+                                    t[4]);
                   if (dr != nullptr) k.narrow(sums_of, m.at(dr, i), length);
                 });
               else if (dr != nullptr)
                 apply(m.at(dr, first), nullptr, first, n);
               else if (dy2 != nullptr)
-                summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
                   apply(u, nullptr, i, length);
+                });
+              else if (from_x)
+                by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
+                  apply(m.at(dy, i), mask_of(i, length, t, part), i, length);
                 });
               else
                 apply(m.at(dy, first), m.at(y, first), first, n);

@@ -7,8 +7,8 @@
 // element; images are read 16 bytes at a time where all of them are aligned to 16, also for numbers of
 // channels that are no multiple of a vector. Results depend on the shape and the alignment alone.
 //
-// y may lie over x or the residual, dresidual over dy or dy2, dx over x, dy or dy2 (not where dresidual does), and
-// new running statistics over the old ones.
+// y may lie over x or the residual, dresidual over dy or dy2, dx over x, dy or dy2 (not where dresidual
+// does), and new running statistics over the old ones.
 //
 //   const BatchNormShape s{.rows = 128, .pixels = 32 * 32, .channels = 16};
 //   batch_norm({.dtype = DType::BF16, .relu = true}, s, operands, workspace, stream);
@@ -48,7 +48,7 @@ struct BatchNormGradOperands {
   const void *dy = nullptr, *x = nullptr;
   const void *gamma = nullptr, *save_mean = nullptr, *save_rstd = nullptr;
   const std::int32_t* valid_rows = nullptr;  // optional
-  const void* y = nullptr;                   // with relu
+  const void *y = nullptr, *beta = nullptr;  // with relu one of them: with beta, the mask is found from x
   const void* dy2 = nullptr;                 // optional: added to dy, rounded to the images' type
   void *dx = nullptr, *dgamma = nullptr, *dbeta = nullptr;
   void* dresidual = nullptr;  // optional: the masked dy + dy2

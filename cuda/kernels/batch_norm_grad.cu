@@ -1,6 +1,6 @@
 // Gradient of batch normalisation of channels-last images.
 //
-//   u = dy + dy2, or 0 where y <= 0 (relu);   h = (x - mean) rstd
+//   u = dy + dy2, or 0 where y <= 0 (relu);   h = (x - mean) rstd,  y as given or gamma h + beta
 //   dbeta = sum u,  dgamma = sum u h                                          per channel, over n values
 //   dx = gamma rstd (u - dbeta / n - h dgamma / n),  dresidual = u
 //
@@ -20,7 +20,7 @@
 namespace ingot::cuda::batch_norm_kernels {
 
 struct GradParams {
-  const void *gamma, *mean, *rstd;
+  const void *gamma, *mean, *rstd, *beta;
   void *dgamma, *dbeta;
   ParamKind kind;
 };
@@ -31,6 +31,16 @@ struct GradApply {
 };
 __device__ inline float apply(GradApply a, float u, float x) {
   return a.own * u + (a.slope * (x - a.mean) + a.shift);
+}
+
+// What is needed of channel c to mask from x; only the mean where nothing is masked so.
+__device__ inline Flat flat_of(const GradParams& s, int c) {
+  Flat f{read_param(s.mean, s.kind, c), 0.0f, 0.0f};
+  if (s.beta != nullptr) {
+    f.scale = read_param(s.gamma, s.kind, c) * read_param(s.rstd, s.kind, c);
+    f.beta = read_param(s.beta, s.kind, c);
+  }
+  return f;
 }
 
 // How channel c is applied, from the sums of u and of u (x - mean); `write` also stores dgamma and dbeta.
@@ -46,11 +56,20 @@ __device__ inline GradApply finish_grad(const GradParams& s, int c, float sum_u,
   return {own, -share * rstd * dgamma, -share * sum_u, read_param(s.mean, s.kind, c)};
 }
 
-// What is read; y and dy2 may be null.
+// What is read; y and dy2 may be null. `masked`: by y, or where that is null by Flat.
 template <class T>
 struct GradSources {
   const T *dy, *dy2, *x, *y;
+  bool masked;
 };
+
+// A channel's ReLU before it was one, as the forward kernel computed it.
+struct Flat {
+  float mean, scale, beta;
+};
+__device__ inline bool flat(Flat f, float x) {
+  return (x - f.mean) * f.scale + f.beta <= 0.0f;
+}
 
 // ---- In registers ---------------------------------------------------------------------------------------
 
@@ -69,9 +88,11 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
   const int counted = works ? static_cast<int>(count) : 0;
 
   Held<T, V> u[kEach], v[kEach];
-  float sum_u[V] = {}, sum_ux[V] = {}, mean[V];
+  float sum_u[V] = {}, sum_ux[V] = {};
+  Flat f[V] = {};
 #pragma unroll
-  for (int k = 0; k < V; ++k) mean[k] = works ? read_param(s.mean, s.kind, channel + k) : 0.0f;
+  for (int k = 0; k < V; ++k)
+    if (works) f[k] = flat_of(s, channel + k);
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     const int row = strip + i * kApart;
@@ -89,12 +110,16 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 #pragma unroll
         for (int k = 0; k < V; ++k)
           if (widen(out.at[k]) <= 0.0f) u[i].at[k] = narrow<T>(0.0f);
+      } else if (s.beta != nullptr) {
+#pragma unroll
+        for (int k = 0; k < V; ++k)
+          if (flat(f[k], widen(v[i].at[k]))) u[i].at[k] = narrow<T>(0.0f);
       }
 #pragma unroll
       for (int k = 0; k < V; ++k) {
         const float up = widen(u[i].at[k]);
         sum_u[k] += up;
-        sum_ux[k] += up * (widen(v[i].at[k]) - mean[k]);
+        sum_ux[k] += up * (widen(v[i].at[k]) - f[k].mean);
       }
     }
   }
@@ -126,8 +151,8 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 
 // u and x of V elements, of which the first `count` exist; the others of u are 0.
 template <class T, int V>
-__device__ inline void load_pair(const GradSources<T>& from, long long at, int count, float (&u)[V],
-                                 float (&v)[V]) {
+__device__ inline void load_pair(const GradSources<T>& from, const Flat (&f)[V], long long at, int count,
+                                 float (&u)[V], float (&v)[V]) {
   load_first<V>(from.dy + at, count, u);
   load_first<V>(from.x + at, count, v);
   if (from.dy2 != nullptr) {
@@ -141,14 +166,17 @@ __device__ inline void load_pair(const GradSources<T>& from, long long at, int c
     load_first<V>(from.y + at, count, out);
 #pragma unroll
     for (int k = 0; k < V; ++k) u[k] = out[k] <= 0.0f ? 0.0f : u[k];
+  } else if (from.masked) {
+#pragma unroll
+    for (int k = 0; k < V; ++k) u[k] = flat(f[k], v[k]) ? 0.0f : u[k];
   }
 }
 
 // Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column], u to
 // dresidual. Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
-__global__ void sums_kernel(GradSources<T> from, T* dresidual, const void* save_mean, ParamKind kind,
-                            const std::int32_t* valid_rows, float* partial, Columns g) {
+__global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams s, const std::int32_t* valid_rows,
+                            float* partial, Columns g) {
   constexpr int kAtOnce = 2;
   GPU_SHARED(strips_u, float, [V][kThreads]);
   GPU_SHARED(strips_ux, float, [V][kThreads]);
@@ -159,9 +187,9 @@ __global__ void sums_kernel(GradSources<T> from, T* dresidual, const void* save_
   const long long end = begin + g.share < all ? begin + g.share : all;
   float sum_u[V] = {}, sum_ux[V] = {};
   if (p.works) {
-    float mean[V];
+    Flat f[V];
 #pragma unroll
-    for (int k = 0; k < V; ++k) mean[k] = read_param(save_mean, kind, (p.column + k) % g.channels);
+    for (int k = 0; k < V; ++k) f[k] = flat_of(s, (p.column + k) % g.channels);
     for (long long row = begin + p.strip; row < end; row += kAtOnce * p.strips) {
       float u[kAtOnce][V] = {}, v[kAtOnce][V] = {};
       int count[kAtOnce];
@@ -169,7 +197,7 @@ __global__ void sums_kernel(GradSources<T> from, T* dresidual, const void* save_
       for (int i = 0; i < kAtOnce; ++i) {
         const long long at = (row + i * p.strips) * g.width + p.column;
         count[i] = row + i * p.strips < end ? before<V>(at, counted) : 0;
-        if (count[i] > 0) load_pair<T, V>(from, at, count[i], u[i], v[i]);
+        if (count[i] > 0) load_pair<T, V>(from, f, at, count[i], u[i], v[i]);
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
@@ -181,7 +209,7 @@ __global__ void sums_kernel(GradSources<T> from, T* dresidual, const void* save_
         for (int k = 0; k < V; ++k) {
           if (k >= count[i]) continue;
           sum_u[k] += u[i][k];
-          sum_ux[k] += u[i][k] * (v[i][k] - mean[k]);
+          sum_ux[k] += u[i][k] * (v[i][k] - f[k].mean);
         }
       }
     }
@@ -239,16 +267,18 @@ __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* 
 
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
-__global__ void grad_apply_kernel(GradSources<T> from, T* dx, const std::int32_t* valid_rows,
+__global__ void grad_apply_kernel(GradSources<T> from, T* dx, GradParams s, const std::int32_t* valid_rows,
                                   const float* table, Columns g) {
   constexpr int kAtOnce = 2;
   const Place p = place_of<V>(g);
   if (!p.works) return;
   GradApply a[V];
+  Flat f[V];
 #pragma unroll
   for (int k = 0; k < V; ++k) {
     const long long channels = g.channels, c = (p.column + k) % g.channels;
     a[k] = {table[c], table[channels + c], table[2 * channels + c], table[3 * channels + c]};
+    f[k] = {a[k].mean, a[k].own, from.masked ? read_param(s.beta, s.kind, static_cast<int>(c)) : 0.0f};
   }
   const long long counted = counted_elements(g, valid_rows);
   const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
@@ -261,7 +291,7 @@ __global__ void grad_apply_kernel(GradSources<T> from, T* dx, const std::int32_t
       const long long at = (row + i * p.strips) * g.width + p.column;
       here[i] = row + i * p.strips < end ? before<V>(at, g.elements) : 0;
       counts[i] = row + i * p.strips < end ? before<V>(at, counted) : 0;
-      if (counts[i] > 0) load_pair<T, V>(from, at, counts[i], u[i], v[i]);
+      if (counts[i] > 0) load_pair<T, V>(from, f, at, counts[i], u[i], v[i]);
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
@@ -295,14 +325,14 @@ void launch_grad_parts(const BatchNormShape& s, const GradImages<T>& o, const st
   const Columns g = columns_of(s, V), wide = spread(g, V);
   auto* const partial = static_cast<float*>(workspace);
   float* const table = partial + 2 * static_cast<std::int64_t>(g.parts) * g.width;
-  launch(sums_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, o.from, o.dresidual, params.mean,
-         params.kind, valid_rows, partial, g);
+  launch(sums_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, o.from, o.dresidual, params, valid_rows,
+         partial, g);
   GradSources<T> again = o.from;
-  if (o.dresidual != nullptr) again = {o.dresidual, nullptr, o.from.x, nullptr};
+  if (o.dresidual != nullptr) again = {o.dresidual, nullptr, o.from.x, nullptr, false};
   launch(finish_sums_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), kStripColumns)),
          dim3(kThreads), 0, stream, valid_rows, partial, table, g, params);
-  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, again, o.dx, valid_rows, table,
-         wide);
+  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, again, o.dx, params,
+         valid_rows, table, wide);
 }
 
 }  // namespace ingot::cuda::batch_norm_kernels
@@ -314,16 +344,21 @@ void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, con
   namespace bn = batch_norm_kernels;
   constexpr const char* kName = "batch_norm_grad";
   bn::check_shape(kName, s);
-  const bn::GradParams params{o.gamma,  o.save_mean, o.save_rstd,
-                              o.dgamma, o.dbeta,     param_kind(kName, config.params, config.dtype)};
+  const bn::GradParams params{o.gamma,
+                              o.save_mean,
+                              o.save_rstd,
+                              config.relu && o.y == nullptr ? o.beta : nullptr,
+                              o.dgamma,
+                              o.dbeta,
+                              param_kind(kName, config.params, config.dtype)};
   for_floating(kName, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
     constexpr int kVector = gpu::Vec16<T>::kSize;
     const auto* const y = config.relu ? static_cast<const T*>(o.y) : nullptr;
-    const bn::GradImages<T> images{
-        {static_cast<const T*>(o.dy), static_cast<const T*>(o.dy2), static_cast<const T*>(o.x), y},
-        static_cast<T*>(o.dx),
-        static_cast<T*>(o.dresidual)};
+    const bn::GradImages<T> images{{static_cast<const T*>(o.dy), static_cast<const T*>(o.dy2),
+                                    static_cast<const T*>(o.x), y, params.beta != nullptr},
+                                   static_cast<T*>(o.dx),
+                                   static_cast<T*>(o.dresidual)};
     const bool aligned = on_16_bytes({o.dy, o.dy2, o.x, y, o.dx, o.dresidual});
     if (bn::held(s)) {
       if (aligned && s.channels % kVector == 0)

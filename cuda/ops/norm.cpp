@@ -78,13 +78,13 @@ std::unique_ptr<Step> lower_batch_norm_grad(const Problem& p) {
   const BatchNormShape s = batch_shape(x.shape);
   return launch_step(
       "batch_norm",
-      [=, valid = at.has_valid, last = p.num_inputs() - 1, residual = at.has_residual, both = at.has_dy2](
-          void* const* in, void* const* out, void* workspace, const Stream& stream) {
-        batch_norm_grad(
-            config, s,
-            {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid), relu ? in[5 + valid] : nullptr,
-             both ? in[last] : nullptr, out[0], out[1], out[2], residual ? out[3] : nullptr},
-            workspace, stream);
+      [=, valid = at.has_valid, last = p.num_inputs() - 1, residual = at.has_residual, both = at.has_dy2,
+       from_x = at.mask_from_x](void* const* in, void* const* out, void* workspace, const Stream& stream) {
+        batch_norm_grad(config, s,
+                        {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid),
+                         relu && !from_x ? in[5 + valid] : nullptr, from_x ? in[5 + valid] : nullptr,
+                         both ? in[last] : nullptr, out[0], out[1], out[2], residual ? out[3] : nullptr},
+                        workspace, stream);
       },
       batch_norm_workspace(x.dtype, s), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }

@@ -19,6 +19,7 @@ using cuda::Stream;
 struct Problem {
   BatchNormShape shape{};
   bool relu = false, residual = false, dy2 = false;
+  bool from_x = false;        // the gradient's mask is not y
   int valid = -1;             // rows that count; negative: no such operand
   DType params = DType::F32;  // or the images' type
   std::size_t shift = 0;      // elements in front of each image, so that it does not start at 16 bytes
@@ -27,8 +28,8 @@ struct Problem {
 
 std::string text(const Problem& p, DType dtype) {
   return cat(name(dtype), " [", p.shape.rows, ", ", p.shape.pixels, ", ", p.shape.channels, "] relu ", p.relu,
-             " residual ", p.residual, " dy2 ", p.dy2, " valid ", p.valid, " params ", name(p.params),
-             " shift ", p.shift);
+             " residual ", p.residual, " dy2 ", p.dy2, " from x ", p.from_x, " valid ", p.valid, " params ",
+             name(p.params), " shift ", p.shift);
 }
 
 template <class T>
@@ -73,8 +74,8 @@ void check(Problem p) {
              rstd_host = read(p.params, save_rstd.data(), channels, stream);
   cuda::batch_norm_grad(config, p.shape,
                         {dy.data(), x.data(), gamma.data(), save_mean.data(), save_rstd.data(), valid_pointer,
-                         p.relu ? y.data() : nullptr, p.dy2 ? dy2.data() : nullptr, dx, dgamma.data(),
-                         dbeta.data(), p.residual ? dr : nullptr},
+                         p.relu && !p.from_x ? y.data() : nullptr, beta.data(), p.dy2 ? dy2.data() : nullptr,
+                         dx, dgamma.data(), dbeta.data(), p.residual ? dr : nullptr},
                         workspace.data(), stream);
 
   BatchNormAttrs attrs;
@@ -187,6 +188,16 @@ TEST_F(BatchNorm, ResidualAndRelu) {
         check<float>({.shape = s, .relu = relu, .residual = residual});
         if (relu) check<bf16>({.shape = s, .relu = relu, .residual = residual});
       }
+}
+
+// The very mask of y: what the forward kernel computed before the ReLU is computed again.
+TEST_F(BatchNorm, MaskFromX) {
+  for (const BatchNormShape& s : {BatchNormShape{2, 49, 16}, {3, 13, 5}, {3, 700, 16}, {3, 401, 5}})
+    for (const bool both : {false, true}) {
+      check<float>({.shape = s, .relu = true, .dy2 = both, .from_x = true});
+      check<f16>({.shape = s, .relu = true, .dy2 = both, .from_x = true, .valid = 1});
+      check<bf16>({.shape = s, .relu = true, .dy2 = both, .from_x = true, .valid = 2});
+    }
 }
 
 TEST_F(BatchNorm, TwoGradients) {

@@ -116,6 +116,28 @@ INGOT_OP_CASES(norm) {
                       {three_rows, uniform({5, 2, 2, 2}, -1.0, 1.0), uniform({5, 2, 2, 2})}),
        .shapes = {{5, 2, 2, 2}, {2}, {2}, {5, 2, 2, 2}}});
 
+  // 17 channels: no power of two; 70: more than a table's period.
+  for (const std::int64_t c : {2, 17, 70})
+    add({.op = "batch_norm_grad",
+         .name = cat("mask_from_x_", c),
+         .attrs = BatchNormGradAttrs{.activation = "relu", .mask_from_x = true},
+         .inputs = with(backward({3, c, 2, 3}), {uniform({c}, -1.0, 1.0)}),
+         .shapes = {{3, c, 2, 3}, {c}, {c}}});
+  add({.op = "batch_norm_grad",
+       .name = "mask_from_x_valid_residual_two_gradients",
+       .attrs = BatchNormGradAttrs{.has_valid = true,
+                                   .activation = "relu",
+                                   .has_residual = true,
+                                   .has_dy2 = true,
+                                   .mask_from_x = true},
+       .inputs = with(backward({5, 2, 2, 2}), {three_rows, uniform({2}, -1.0, 1.0), uniform({5, 2, 2, 2})}),
+       .shapes = {{5, 2, 2, 2}, {2}, {2}, {5, 2, 2, 2}}});
+  add({.op = "batch_norm_grad",
+       .name = "mask_from_x_two_gradients",
+       .attrs = BatchNormGradAttrs{.activation = "relu", .has_dy2 = true, .mask_from_x = true},
+       .inputs = with(backward({3, 16, 2, 3}), {uniform({16}, -1.0, 1.0), uniform({3, 16, 2, 3})}),
+       .shapes = {{3, 16, 2, 3}, {16}, {16}}});
+
   const auto inference = [](const Shape& x) {
     return std::vector<InputSpec>{uniform(x), uniform({x[1]}), uniform({x[1]}), uniform({x[1]}),
                                   positive({x[1]})};

@@ -429,7 +429,7 @@ output "dx" = %dx
 )");
   EXPECT_EQ(masked["add"], 0);
   EXPECT_EQ(masked["where"], 0);
-  EXPECT_EQ(masked["operands"], 7);  // with y and dy2
+  EXPECT_EQ(masked["operands"], 7);  // with beta, whose mask is x's, and dy2
   auto plain = counts(R"(
 %dx, %dg, %db = batch_norm_grad(%s, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
 output "z" = %z

@@ -73,7 +73,7 @@ class PtxNorms : public SimTest {
       cuda::batch_norm_grad(
           config, s,
           {dy.data(), x.data(), gamma.data(), mean.data(), var.data(), valid.as<std::int32_t>(),
-           residual.data(), y.data(), dx.data(), stats[4].data(), stats[5].data(), dresidual.data()},
+           residual.data(), nullptr, y.data(), dx.data(), stats[4].data(), stats[5].data(), dresidual.data()},
           workspace.data(), stream);
       cuda::batch_norm_infer(config, s,
                              {x.data(), gamma.data(), beta.data(), mean.data(), var.data(), nullptr,
