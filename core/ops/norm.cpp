@@ -307,7 +307,7 @@ void reference_batch_norm_grad(const RefArgs& r) {
         if (y != nullptr && y[i] <= T(0)) return 0.0;
         if (beta != nullptr && normal(i) * gamma + static_cast<double>(beta[c]) <= 0.0) return 0.0;
         if (dy2 == nullptr) return static_cast<double>(dy[i]);
-        return static_cast<double>(static_cast<T>(static_cast<double>(dy[i]) + static_cast<double>(dy2[i])));
+        return static_cast<double>(dy[i]) + static_cast<double>(dy2[i]);
       };
       double dgamma = 0.0, dbeta = 0.0;
       g.each(c, 0, valid, [&](std::int64_t i) {

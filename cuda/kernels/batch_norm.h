@@ -49,7 +49,7 @@ struct BatchNormGradOperands {
   const void *gamma = nullptr, *save_mean = nullptr, *save_rstd = nullptr;
   const std::int32_t* valid_rows = nullptr;  // optional
   const void *y = nullptr, *beta = nullptr;  // with relu one of them: with beta, the mask is found from x
-  const void* dy2 = nullptr;                 // optional: added to dy, rounded to the images' type
+  const void* dy2 = nullptr;                 // optional: added to dy
   void *dx = nullptr, *dgamma = nullptr, *dbeta = nullptr;
   void* dresidual = nullptr;  // optional: the masked dy + dy2
 };

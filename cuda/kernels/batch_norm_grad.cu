@@ -33,6 +33,14 @@ __device__ inline float apply(GradApply a, float u, float x) {
   return a.own * u + (a.slope * (x - a.mean) + a.shift);
 }
 
+// A channel's ReLU before it was one, as the forward kernel computed it.
+struct Flat {
+  float mean, scale, beta;
+};
+__device__ inline bool flat(Flat f, float x) {
+  return (x - f.mean) * f.scale + f.beta <= 0.0f;
+}
+
 // What is needed of channel c to mask from x; only the mean where nothing is masked so.
 __device__ inline Flat flat_of(const GradParams& s, int c) {
   Flat f{read_param(s.mean, s.kind, c), 0.0f, 0.0f};
@@ -63,14 +71,6 @@ struct GradSources {
   bool masked;
 };
 
-// A channel's ReLU before it was one, as the forward kernel computed it.
-struct Flat {
-  float mean, scale, beta;
-};
-__device__ inline bool flat(Flat f, float x) {
-  return (x - f.mean) * f.scale + f.beta <= 0.0f;
-}
-
 // ---- In registers ---------------------------------------------------------------------------------------
 
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
@@ -100,26 +100,27 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
       const long long at = static_cast<long long>(row) * channels + channel;
       u[i] = load_held<T, V>(from.dy + at);
       v[i] = load_held<T, V>(from.x + at);
+      float up[V];
+#pragma unroll
+      for (int k = 0; k < V; ++k) up[k] = widen(u[i].at[k]);
       if (from.dy2 != nullptr) {
         const Held<T, V> more = load_held<T, V>(from.dy2 + at);
 #pragma unroll
-        for (int k = 0; k < V; ++k) u[i].at[k] = narrow<T>(widen(u[i].at[k]) + widen(more.at[k]));
+        for (int k = 0; k < V; ++k) up[k] += widen(more.at[k]);
       }
       if (from.y != nullptr) {
         const Held<T, V> out = load_held<T, V>(from.y + at);
 #pragma unroll
-        for (int k = 0; k < V; ++k)
-          if (widen(out.at[k]) <= 0.0f) u[i].at[k] = narrow<T>(0.0f);
-      } else if (s.beta != nullptr) {
+        for (int k = 0; k < V; ++k) up[k] = widen(out.at[k]) <= 0.0f ? 0.0f : up[k];
+      } else if (from.masked) {
 #pragma unroll
-        for (int k = 0; k < V; ++k)
-          if (flat(f[k], widen(v[i].at[k]))) u[i].at[k] = narrow<T>(0.0f);
+        for (int k = 0; k < V; ++k) up[k] = flat(f[k], widen(v[i].at[k])) ? 0.0f : up[k];
       }
 #pragma unroll
       for (int k = 0; k < V; ++k) {
-        const float up = widen(u[i].at[k]);
-        sum_u[k] += up;
-        sum_ux[k] += up * (widen(v[i].at[k]) - f[k].mean);
+        u[i].at[k] = narrow<T>(up[k]);
+        sum_u[k] += up[k];
+        sum_ux[k] += up[k] * (widen(v[i].at[k]) - f[k].mean);
       }
     }
   }
@@ -159,7 +160,7 @@ __device__ inline void load_pair(const GradSources<T>& from, const Flat (&f)[V],
     float more[V];
     load_first<V>(from.dy2 + at, count, more);
 #pragma unroll
-    for (int k = 0; k < V; ++k) u[k] = widen(narrow<T>(u[k] + more[k]));
+    for (int k = 0; k < V; ++k) u[k] += more[k];
   }
   if (from.y != nullptr) {
     float out[V];
@@ -175,8 +176,8 @@ __device__ inline void load_pair(const GradSources<T>& from, const Flat (&f)[V],
 // Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column], u to
 // dresidual. Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
-__global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams s, const std::int32_t* valid_rows,
-                            float* partial, Columns g) {
+__global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams params,
+                            const std::int32_t* valid_rows, float* partial, Columns g) {
   constexpr int kAtOnce = 2;
   GPU_SHARED(strips_u, float, [V][kThreads]);
   GPU_SHARED(strips_ux, float, [V][kThreads]);
@@ -189,7 +190,7 @@ __global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams s, con
   if (p.works) {
     Flat f[V];
 #pragma unroll
-    for (int k = 0; k < V; ++k) f[k] = flat_of(s, (p.column + k) % g.channels);
+    for (int k = 0; k < V; ++k) f[k] = flat_of(params, (p.column + k) % g.channels);
     for (long long row = begin + p.strip; row < end; row += kAtOnce * p.strips) {
       float u[kAtOnce][V] = {}, v[kAtOnce][V] = {};
       int count[kAtOnce];

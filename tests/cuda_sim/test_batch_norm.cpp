@@ -1,5 +1,6 @@
 // cuda/kernels/batch_norm on the simulated device against the ops' references in double: images held in
 // registers and cut into parts, channels of every kind, short batches, residual and ReLU, three dtypes.
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/error.h"
@@ -103,17 +104,19 @@ void check(Problem p) {
   grad_attrs.has_valid = attrs.has_valid;
   grad_attrs.has_residual = attrs.has_residual;
   grad_attrs.activation = attrs.activation;
-  // The sum is rounded to the images' type, which the reference in double would not know.
   std::vector<double> gradient = dy.values;
   if (p.dy2)
-    for (std::size_t i = 0; i < n; ++i) gradient[i] = value(rounded<T>(dy.values[i] + dy2.values[i]));
+    for (std::size_t i = 0; i < n; ++i) gradient[i] += dy2.values[i];
   std::vector<Tensor> grad_in{matrix(gradient, p.shape.channels), in[0], in[1], vector_of(mean_host),
                               vector_of(rstd_host)};
   if (p.valid >= 0) grad_in.push_back(in[5]);
   if (p.relu) grad_in.push_back(matrix(y_host, p.shape.channels));
   const auto grad = run_reference(op("batch_norm_grad"), grad_attrs, grad_in);
   const double scale = 2.0 / std::max(p.spread, 1e-3);  // of gamma rstd
-  expect_near("dx", read(dtype, dx, n, stream), grad[0], dtype, 4e-6 * scale);
+  // Where the sum of two gradients is stored, dx comes from what was stored: up to 6 in size, and rounded.
+  const double stored =
+      p.dy2 && (p.residual || cuda::batch_norm_workspace(dtype, p.shape) == 0) ? 6.0 * rounding(dtype) : 0.0;
+  expect_near("dx", read(dtype, dx, n, stream), grad[0], dtype, (4e-6 + stored) * scale);
   const double pixels = static_cast<double>(p.shape.rows * p.shape.pixels);
   expect_near("dgamma", read(p.params, dgamma.data(), channels, stream), grad[1], p.params, 1e-6 * pixels);
   expect_near("dbeta", read(p.params, dbeta.data(), channels, stream), grad[2], p.params, 4e-7 * pixels);
@@ -149,7 +152,9 @@ void check(Problem p) {
   if (p.residual) apply_in.push_back(matrix(residual.values, p.shape.channels));
   const auto again =
       run_reference(op("batch_norm_apply"), BatchNormApplyAttrs{p.residual, attrs.activation}, apply_in);
-  expect_near("applied", read(dtype, y.data(), n, stream), again[0], dtype, 4e-6 * (1 + std::abs(p.mean)));
+  const double size = *std::max_element(rstd_host.begin(), rstd_host.end());  // 316 where no row counts
+  expect_near("applied", read(dtype, y.data(), n, stream), again[0], dtype,
+              4e-6 * (1 + std::abs(p.mean)) * std::max(size, 1.0));
 }
 
 class BatchNorm : public SimTest {};
