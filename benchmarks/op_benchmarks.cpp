@@ -22,9 +22,9 @@
 #include <thread>
 #include <vector>
 
-#include "tools/peak.h"
 #include "benchmarks/problems.h"
 #include "core/op/registry.h"
+#include "tools/peak.h"
 
 namespace {
 
