@@ -45,6 +45,9 @@ def main():
     parser.add_argument("--dtypes", nargs="+", default=["f32", "bf16"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", default="1", help="of each measurement")
+    parser.add_argument("--threads", default="0", help="0: every core")
+    parser.add_argument("--least", action="store_true", help="where others use the machine too: judge by the fastest "
+                        "step of all, not by the median")
     parser.add_argument("--machine", help="a description, instead of measuring one now")
     a = parser.parse_args()
     wrong = 0
@@ -52,16 +55,17 @@ def main():
         machine = a.machine
         if not machine:
             machine = folder + "/here.json"
-            subprocess.run([a.program, "machine", "--measure", "--out", machine], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([a.program, "machine", "--measure", "--threads", a.threads, "--out", machine], check=True, stdout=subprocess.DEVNULL)
         print(f"{'':38} {'measured':>10} {'predicted':>10} {'apart':>7}  costliest")
         for model in a.models:
             name, batch = model.split(":")
             for mode in a.modes:
                 for dtype in a.dtypes:
                     runs = [ingot(a.program, "bench", name, "--batch-size", batch, "--mode", mode, "--dtype", dtype,
-                                  "--seconds", a.seconds, "--warmup", "0.3", "--profile", "--machine", machine)
+                                  "--threads", a.threads, "--seconds", a.seconds, "--warmup", "0.3", "--profile", "--machine", machine)
                             for _ in range(a.rounds)]
-                    measured = statistics.median(r["step_ms"] for r in runs)
+                    measured = (min(r["step_ms_min"] for r in runs) if a.least else
+                                statistics.median(r["step_ms"] for r in runs))
                     predicted = runs[0]["profile"]["predicted_ms"]
                     apart = predicted / measured - 1
                     names, named = costliest([r["profile"] for r in runs])

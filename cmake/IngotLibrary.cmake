@@ -52,8 +52,9 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
-set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/passes/checkpoint.cpp core/runtime/prediction.cpp
-  train/trainer.cpp train/callbacks.cpp core/ops/scan.cpp core/ops/sort.cpp
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/runtime/prediction.cpp
+  core/runtime/compile.cpp core/ops/norm.cpp core/ops/loss.cpp cuda/backend/choice.cpp train/trainer.cpp train/callbacks.cpp
+  core/ops/scan.cpp core/ops/sort.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp cpu/ops/norm.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)

@@ -5,6 +5,7 @@
 
 #include "core/op/registry.h"
 #include "core/runtime/lowering.h"
+#include "cpu/candidates.h"
 #include "cpu/reference_step.h"
 #include "cpu/threads.h"
 #include "cpu/widened_step.h"
@@ -132,6 +133,21 @@ class CpuBackend final : public Backend {
 };
 
 }  // namespace
+
+std::vector<OwnLayouts> all_candidates(const Problem& p) {
+  std::vector<OwnLayouts> all = steps_in_own_layouts(table(), p);
+  std::vector<bool> free(p.node.inputs.size(), true);
+  if (!free.empty()) free[0] = false;
+  const auto add = [&](const char* name, Graph alone, const auto& lower) {
+    if (auto step = lower(Problem{alone, alone.nodes()[0], p.target}))
+      all.push_back({name, std::move(alone), std::move(step)});
+  };
+  if (const auto l = widened_layouts(table(), p, free))
+    add("widened", node_with_layouts(p, *l), [](const Problem& w) { return widened_step(table(), w); });
+  add("reference", node_with_layouts(p, row_major_layouts(p)), lower_reference);
+  return all;
+}
+
 }  // namespace cpu
 
 void register_cpu_backend() {

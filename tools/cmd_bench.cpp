@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/runtime/session.h"
+#include "tools/bench_op.h"
 #include "tools/commands.h"
 #include "tools/cost_view.h"
 #include "tools/step_timing.h"
@@ -20,6 +21,7 @@ using Clock = std::chrono::steady_clock;
 struct BenchArguments : ProgramArguments {
   bool json = false, profile = false;
   std::string machine;
+  OpArguments op;
   double seconds = 3.0, warmup_seconds = 1.0;
   int min_steps = 5;
 };
@@ -140,6 +142,17 @@ double model_flops(const Graph& graph) {
 }
 
 int run_bench(const BenchArguments& a) {
+  if (a.model.model.empty() == a.op.op.empty())
+    throw UsageError("name a model (`ingot info models`), or an op by --op and its operands by --shape");
+  if (!a.op.op.empty()) {
+    OpArguments of = a.op;
+    of.machine = a.machine;
+    return bench_op(of, a.device.target(), a.precision.dtype, a.seconds / 10.0, a.json);
+  }
+  if (a.op.any_but_op()) throw UsageError("--shape and --attr are for --op");
+  if (!a.device.described.empty())
+    throw UsageError(
+        "--target describes a GPU that is not here: nothing can be timed on it; use `ingot plan`, or --op");
   if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
   const ProgramPtr p = a.program(a.batch_size);
   Session s(p, {.seed = 1, .check_numerics = false, .guard = {}, .poison = false});
@@ -201,15 +214,19 @@ int run_bench(const BenchArguments& a) {
 Action add_bench(CLI::App& app) {
   auto a = std::make_shared<BenchArguments>();
   a->add_to(app);
+  app.get_option("model")->required(false);
+  a->op.add_to(app);
+  a->device.add_described_to(app);
   app.add_flag("--json", a->json, "Print one JSON object");
   app.add_flag(
       "--profile", a->profile,
       "Also time every step, beside what the cost model predicts; with --json the member \"profile\"");
-  app.add_option(
-      "--machine", a->machine,
-      "With --profile: predict for this machine, a name of `ingot machine list` or a JSON file (default: "
-      "this one)");
-  app.add_option("--seconds", a->seconds, "Measure for at least this long")
+  app.add_option("--machine", a->machine,
+                 "With --profile or --op: predict for this machine, a name of `ingot machine list` or a JSON "
+                 "file (default: "
+                 "this one)");
+  app.add_option("--seconds", a->seconds,
+                 "Measure for at least this long, with --op a tenth of it for each candidate")
       ->capture_default_str()
       ->check(positive_number());
   app.add_option("--warmup", a->warmup_seconds, "Seconds of steps before measuring")
@@ -218,7 +235,9 @@ Action add_bench(CLI::App& app) {
   app.footer(
       "Example:\n  ingot bench resnet20 --batch-size 128 --mode train --threads 2 --json\n  ingot bench "
       "resnet20 --batch-size 128 "
-      "--profile");
+      "--profile\n  ingot bench --op conv2d --shape 16x64x56x56 --shape 64x64x3x3 --attr 'padding=[1, 1]' "
+      "--candidates "
+      "all");
   return [a] { return run_bench(*a); };
 }
 

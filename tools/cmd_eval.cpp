@@ -9,6 +9,7 @@
 #include "data/npy.h"
 #include "io/checkpoint.h"
 #include "tools/commands.h"
+#include "tools/machine_file.h"
 #include "train/trainer.h"
 
 namespace ingot::tools {
@@ -63,6 +64,8 @@ std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, const Shape&
                                       const std::string& whose) {
   TrainerOptions to;
   to.target = a.device.target();
+  to.memory_budget = a.device.budget();
+  to.node_seconds = seconds_on(to.target);
   to.precision = a.precision.options();
   const ModelIdentity id = read_model_identity(a.checkpoint);
   to.model_name = a.model.empty() ? id.model : a.model;

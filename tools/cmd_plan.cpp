@@ -119,6 +119,12 @@ nlohmann::ordered_json to_json(const Program& p, const PlanArguments& a, std::in
   j["total_bytes"] = r.total_bytes;
   j["flops"] = p.flops();
   j["bytes_moved"] = p.bytes_moved();
+  if (const Recomputed& again = p.recomputed(); again.nodes != 0)
+    j["recomputed"] = {{"nodes", again.nodes},
+                       {"live_bytes_before", again.bytes_before},
+                       {"live_bytes", again.bytes_after},
+                       {"seconds_before", again.seconds_before},
+                       {"seconds_added", again.seconds}};
   j["steps"] = p.schedule().size();
   j["launches"] = p.launches();
   j["library_calls"] = p.library_calls();

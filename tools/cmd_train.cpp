@@ -9,6 +9,7 @@
 #include "core/base/file.h"
 #include "io/checkpoint.h"
 #include "tools/commands.h"
+#include "tools/machine_file.h"
 #include "train/callbacks.h"
 #include "train/trainer.h"
 
@@ -165,6 +166,8 @@ int run_train(TrainArguments& a) {
   to.optimizer = optimizer_by_name(a.optimizer, {a.lr, a.weight_decay, schedule, a.clip_norm, {}});
   to.label_smoothing = a.label_smoothing;
   to.target = a.device.target();
+  to.memory_budget = a.device.budget();
+  to.node_seconds = seconds_on(to.target);
   to.precision = a.precision.options();
   to.loss_scale = a.loss_scale.option();
   to.seed = a.seed;

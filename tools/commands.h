@@ -31,10 +31,11 @@ struct DeviceOptions {
   std::string described;  // a GPU that is not here; empty: `device`
   int threads = 0;
   bool allow_tf32 = false, allow_nondeterministic = false;
-  std::string autotune = "heuristic", workspace_limit;
+  std::string autotune = "heuristic", workspace_limit, memory_budget;
   void add_to(CLI::App& app);
   void add_described_to(CLI::App& app);  // --target, for verbs that run nothing
   Target target() const;
+  std::size_t budget() const;  // bytes; 0: none
 };
 
 struct ModelArguments {

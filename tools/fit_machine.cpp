@@ -40,8 +40,11 @@ double attained_share(const Machine& ideal, double launch, const Samples& sample
   constexpr double kLeastShare = 1e-4;
   std::vector<std::pair<double, double>> shares;  // share, weight
   double weight = 0.0;
+  // What takes hardly longer than its launch says nothing of what comes after, if there is anything else.
+  const auto tells = [&](const Sample* s) { return s->seconds > 3.0 * launch; };
+  const bool any = std::any_of(samples.begin(), samples.end(), tells);
   for (const Sample* s : samples) {
-    // Of what takes hardly longer than its launch, the difference means nothing.
+    if (any && !tells(s)) continue;
     const double seconds = std::max(s->seconds - launch, 0.25 * s->seconds);
     shares.emplace_back(predicted_seconds(ideal, *s) / seconds, weight_of(*s));
     weight += weight_of(*s);

@@ -143,6 +143,7 @@ Machine parse(const std::string& text, const std::string& source) {
     m.name = r.text("name");
     m.source = r.text("source");
     m.threads = static_cast<int>(r.number("threads", 0, 1024, 0));
+    m.lanes = static_cast<int>(r.number("lanes", 1, 1024, 1));
     m.launch_seconds = r.number("launch_seconds", 0.0, 1.0, 0.0);
     read_rates(r, "vector_flops", faults, m.vector, nullptr);
     read_rates(r, "matrix_flops", faults, m.matrix, &m.tf32);
@@ -191,8 +192,11 @@ std::string to_json(const Machine& m) {
       if (const double rate = of[static_cast<std::size_t>(t)]; rate > 0.0) j[std::string(name(t))] = rate;
     return j;
   };
-  Json j = {
-      {"name", m.name}, {"source", m.source}, {"threads", m.threads}, {"launch_seconds", m.launch_seconds}};
+  Json j = {{"name", m.name},
+            {"source", m.source},
+            {"threads", m.threads},
+            {"lanes", m.lanes},
+            {"launch_seconds", m.launch_seconds}};
   j["vector_flops"] = rates(m.vector);
   j["matrix_flops"] = rates(m.matrix);
   if (m.tf32 > 0.0) j["matrix_flops"]["tf32"] = m.tf32;
@@ -252,6 +256,14 @@ Machine machine_of(const Target& target) {
   }
   throw UsageError(cat("no machine is described that would say how fast ", target.name, " is; write one (",
                        kExamples, ") and pass it to --machine"));
+}
+
+SecondsOracle seconds_on(const Target& target) {
+  try {
+    return [m = machine_of(target)](const Graph& g, const Node& n) { return predict(m, g, n).seconds; };
+  } catch (const UsageError&) {
+    return {};
+  }
 }
 
 }  // namespace ingot::tools

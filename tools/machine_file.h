@@ -5,7 +5,7 @@
 // and `cpu`, one thread of a CPU that nobody measured. `ingot machine --measure` writes this machine's own
 // into the cache folder.
 //
-//   {"name": "NVIDIA H200", "source": "...", "threads": 0, "launch_seconds": 1.5e-6,
+//   {"name": "NVIDIA H200", "source": "...", "threads": 0, "lanes": 8, "launch_seconds": 1.5e-6,
 //    "vector_flops": {"f32": 67e12}, "matrix_flops": {"f32": 67e12, "tf32": 394e12, "bf16": 788e12},
 //    "memory": [{"level": "L2", "bytes": 6e7, "bytes_per_second": 6e12},
 //               {"level": "memory", "bytes_per_second": 4.3e12}],
@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/passes/pass.h"
 #include "core/plan/cost_model.h"
 #include "core/runtime/target.h"
 
@@ -44,5 +45,7 @@ std::string measured_machine_path(const Target& cpu);
 // scaled, for another number; the program's description of a GPU by its name. Throws UsageError that says
 // what to do where there is none.
 Machine machine_of(const Target& target);
+// What a node should take there (CompileOptions::node_seconds); null where nothing is known of the target.
+SecondsOracle seconds_on(const Target& target);
 
 }  // namespace ingot::tools

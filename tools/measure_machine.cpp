@@ -12,8 +12,8 @@
 #include "models/models.h"
 #include "tools/commands.h"
 #include "tools/fit_machine.h"
-#include "tools/peak.h"
 #include "tools/machine_file.h"
+#include "tools/peak.h"
 #include "tools/step_timing.h"
 
 namespace ingot::tools {
@@ -135,9 +135,10 @@ Machine measure_cpu(const Target& cpu, const MeasureOptions& options) {
   const double bare = options.seconds / 5.0;
   say("peak of multiply-adds");
   m.vector = m.matrix = {};
-  const double f32 = f32_peak(cpu.threads, bare / 3).flops;
+  const Peak f32_rate = f32_peak(cpu.threads, bare / 3);
   const auto dots = bf16_peak(cpu.threads, bare / 6);
-  const double bf16 = dots ? dots->flops : 0.0;
+  const double f32 = f32_rate.flops, bf16 = dots ? dots->flops : 0.0;
+  m.lanes = f32_rate.lanes;
   m.vector[static_cast<std::size_t>(DType::F32)] = m.matrix[static_cast<std::size_t>(DType::F32)] = f32;
   m.vector[static_cast<std::size_t>(DType::F64)] = m.matrix[static_cast<std::size_t>(DType::F64)] = f32 / 2.0;
   m.matrix[static_cast<std::size_t>(DType::BF16)] = bf16;

@@ -8,6 +8,7 @@
 
 #include "io/target_file.h"
 #include "tools/commands.h"
+#include "tools/machine_file.h"
 #include "train/step_graph.h"
 
 namespace ingot::tools {
@@ -114,6 +115,10 @@ void DeviceOptions::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"off", "heuristic", "measure"}));
   app.add_option("--workspace-limit", workspace_limit,
                  "On a GPU, take no plan of a library that wants more workspace, e.g. 256MiB");
+  app.add_option(
+      "--memory-budget", memory_budget,
+      "Bytes that training or inference may need in all, e.g. 6GB: where a plan needs more, results are "
+      "computed again, the cheapest first");
   app.add_flag("--allow-tf32", allow_tf32,
                "On a GPU, f32 products and convolutions may round operands to TF32 (10 bits of mantissa)");
   app.add_flag(
@@ -144,6 +149,10 @@ Target DeviceOptions::target() const {
     throw UsageError("--autotune measure needs the device itself; with --target use heuristic or off");
   if (!workspace_limit.empty()) t.workspace_limit = parse_bytes(workspace_limit);
   return t;
+}
+
+std::size_t DeviceOptions::budget() const {
+  return memory_budget.empty() ? 0 : parse_bytes(memory_budget);
 }
 
 void ModelArguments::add_to(CLI::App& app) {
@@ -254,6 +263,8 @@ ProgramPtr ProgramArguments::program(std::int64_t batch) const {
   options.target = device.target();
   options.skip_passes = {skip_passes.begin(), skip_passes.end()};
   options.dump_passes = dump_passes;
+  options.memory_budget = device.budget();
+  options.node_seconds = seconds_on(options.target);
   return compile(graph(batch), options);
 }
 

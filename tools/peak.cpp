@@ -29,6 +29,7 @@ struct Kernel {
   float (*run)();  // kIterations rounds over all accumulators; the value keeps the work from being optimised
                    // away
   double flops;    // of one call
+  int lanes;
 };
 
 #if defined(__x86_64__)
@@ -108,11 +109,11 @@ float run_baseline() {
 Kernel widest_kernel() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) return {"avx512", run_avx512, 2.0 * kIterations * 16 * 16};
+  if (__builtin_cpu_supports("avx512f")) return {"avx512", run_avx512, 2.0 * kIterations * 16 * 16, 16};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"avx2", run_avx2, 2.0 * kIterations * 12 * 8};
+    return {"avx2", run_avx2, 2.0 * kIterations * 12 * 8, 8};
 #endif
-  return {"baseline", run_baseline, 2.0 * kIterations * 12 * 4};
+  return {"baseline", run_baseline, 2.0 * kIterations * 12 * 4, 4};
 }
 
 // Null where another kernel would be the ceiling.
@@ -123,7 +124,7 @@ std::optional<Kernel> widest_bf16_kernel() {
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0) return std::nullopt;
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512bf16"))
-    return Kernel{"avx512_bf16", run_avx512_bf16, 2.0 * kIterations * 16 * 32};
+    return Kernel{"avx512_bf16", run_avx512_bf16, 2.0 * kIterations * 16 * 32, 16};
 #endif
   return widest_kernel();
 }
@@ -159,7 +160,7 @@ constexpr int kWindows = 10;
 Peak peak_of(const Kernel& kernel, int threads, double seconds) {
   double best = 0.0;
   for (int w = 0; w < kWindows; ++w) best = std::max(best, measure(kernel, threads, seconds / kWindows));
-  return {best, kernel.isa};
+  return {best, kernel.isa, kernel.lanes};
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ namespace ingot::tools {
 struct Peak {
   double flops = 0.0;  // a second
   const char* isa = "";
+  int lanes = 0;  // floats of one vector
 };
 
 // The widest vectors that the machine has, from registers alone: each thread keeps more independent

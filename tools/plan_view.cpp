@@ -80,6 +80,17 @@ std::string plan_table(const Program& p, int top) {
                 p.schedule().size(), p.prepare().size(), p.flops() / 1e9,
                 human_bytes(p.bytes_moved()).c_str());
   out += line;
+  if (const Recomputed& again = p.recomputed(); again.nodes != 0) {
+    std::snprintf(line, sizeof line,
+                  "  computed again        %zu nodes, so that %s are alive at once instead of %s",
+                  again.nodes, human_bytes(static_cast<double>(again.bytes_after)).c_str(),
+                  human_bytes(static_cast<double>(again.bytes_before)).c_str());
+    out += line;
+    std::snprintf(line, sizeof line, " (workspaces not counted), for %.3f ms of %.3f, %.1f %%\n",
+                  again.seconds * 1e3, again.seconds_before * 1e3,
+                  100.0 * again.seconds / again.seconds_before);
+    out += line;
+  }
 
   std::vector<const Block*> alive;
   for (const Block& b : p.blocks())

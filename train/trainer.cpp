@@ -91,7 +91,11 @@ struct Trainer::Impl {
     o.check_numerics = options.check_numerics;
     o.debug = options.debug;
     o.guard = guard;
-    Session s(compile(graph, {.target = options.target}), o);
+    CompileOptions how;
+    how.target = options.target;
+    how.memory_budget = options.memory_budget;
+    how.node_seconds = options.node_seconds;
+    Session s(compile(graph, how), o);
     if (s.program().graph().find_state("generator") != nullptr) {
       const std::int64_t start[2] = {static_cast<std::int64_t>(options.seed), 0};
       s.set_state("generator", Tensor::from<std::int64_t>({2}, start));

@@ -54,7 +54,9 @@ struct TrainerOptions {
   OptimizerPtr optimizer{};  // default: sgd({.lr = 0.01, .momentum = 0.9})
   double label_smoothing = 0.0;
   Target target = Target::cpu();
-  PrecisionOptions precision{};  // weights, losses and statistics stay f32 (core/passes/precision.h)
+  std::size_t memory_budget = 0;  // bytes of the training session; 0: none (CompileOptions::memory_budget)
+  SecondsOracle node_seconds{};   // what it is decided by (CompileOptions::node_seconds)
+  PrecisionOptions precision{};   // weights, losses and statistics stay f32 (core/passes/precision.h)
   // Default: dynamic in f16, none in other types (optim/loss_scale.h).
   std::optional<LossScale> loss_scale{};
   std::uint64_t seed = 0;

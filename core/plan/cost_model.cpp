@@ -40,6 +40,7 @@ constexpr Placed kPlaced[] = {{"matmul", Work::Product},
                               {"conv2d_grad_weight", Work::ConvolutionGradWeight},
                               {"conv2d_grad_weight_unpooled", Work::ConvolutionGradWeight},
                               {"batch_norm", Work::Normalisation},
+                              {"batch_norm_apply", Work::Normalisation},
                               {"batch_norm_infer", Work::Normalisation},
                               {"layer_norm", Work::Normalisation},
                               {"batch_norm_grad", Work::NormalisationGrad},
@@ -89,14 +90,16 @@ constexpr Placed kPlaced[] = {{"matmul", Work::Product},
                               {"adam", Work::Update},
                               {"rmsprop", Work::Update}};
 
+// The weight of a convolution or of its gradients.
+const Shape& weight_of(const Graph& g, const Node& n) {
+  if (n.op == "conv2d") return g.type(n.inputs.at(1)).shape;
+  return g.type(n.op.starts_with("conv2d_grad_input") ? n.inputs.back() : n.outputs.at(0)).shape;
+}
+
 // Each output channel reads one input channel: the weight has an axis of 1 where the image has many channels.
 bool is_depthwise(const Graph& g, const Node& n) {
-  const bool forward = n.op == "conv2d", grad_input = n.op.starts_with("conv2d_grad_input");
-  const Shape& weight = g.type(forward      ? n.inputs.at(1)
-                               : grad_input ? n.inputs.back()
-                                            : n.outputs.at(0))
-                            .shape;
-  const Shape& image = g.type(grad_input ? n.outputs.at(0) : n.inputs.at(0)).shape;
+  const Shape& weight = weight_of(g, n);
+  const Shape& image = g.type(n.op.starts_with("conv2d_grad_input") ? n.outputs.at(0) : n.inputs.at(0)).shape;
   return weight.rank() == 4 && image.rank() == 4 && weight[1] == 1 && image[1] > 1;
 }
 
@@ -108,6 +111,13 @@ bool on_matrix_units(Work w) {
 double of_type(const std::array<double, kDTypes>& rates, DType t) {
   const double rate = rates[static_cast<std::size_t>(t)];
   return rate > 0.0 ? rate : rates[static_cast<std::size_t>(DType::F32)];
+}
+
+// What vectors or tensor cores compute side by side.
+double channels_of(const Graph& g, const Node& n, Work work) {
+  if (work == Work::Product) return static_cast<double>(g.type(n.outputs.at(0)).shape[-1]);
+  if (!on_matrix_units(work)) return 0.0;
+  return static_cast<double>(weight_of(g, n)[work == Work::ConvolutionGradInput ? 1 : 0]);
 }
 
 // Of a byte of a working set. Beyond what a level holds, the next one takes over by and by: where twice as
@@ -176,6 +186,7 @@ void check_machine(const Machine& m) {
   if (m.levels.empty()) refuse("'memory' has no level; expected at least one");
   for (const auto* rates : {&m.vector, &m.matrix})
     if (!positive(of_type(*rates, DType::F32))) refuse("the f32 rate must be greater than 0");
+  if (m.lanes < 1) refuse("lanes must be at least 1, got ", m.lanes);
   if (!(m.launch_seconds >= 0.0) || !std::isfinite(m.launch_seconds))
     refuse("launch_seconds must be at least 0, got ", m.launch_seconds);
   for (std::size_t i = 0; i < m.levels.size(); ++i) {
@@ -204,7 +215,8 @@ void check_machine(const Machine& m) {
 
 Amounts amounts_of(const Graph& graph, const Node& node) {
   const Cost c = cost(graph, node);
-  Amounts a{c.flops, c.bytes, 0.0, 0.0, DType::F32};
+  Amounts a{.flops = c.flops, .bytes = c.bytes};
+  a.channels = channels_of(graph, node, work_of(graph, node));
   a.dtype = graph.type(node.inputs.empty() ? node.outputs.at(0) : node.inputs[0]).dtype;
   for (const auto* list : {&node.inputs, &node.outputs})
     for (const ValueId v : *list) a.working_set += static_cast<double>(graph.type(v).bytes());
@@ -219,7 +231,8 @@ StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& h
   if (how.allow_tf32 && m.tf32 > 0.0 && computed == DType::F32 && on_matrix_units(work)) peak = m.tf32;
   const Efficiency& e = efficiency(m, work, how.kernel, a.dtype);
   const double byte = seconds_a_byte(m, a.working_set);
-  const double compute = (a.flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
+  const double idle = a.channels > 0.0 ? std::ceil(a.channels / m.lanes) * m.lanes / a.channels : 1.0;
+  const double compute = idle * (a.flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
   const double memory = a.bytes * byte / e.memory;
   const double launch = static_cast<double>(how.launches) * m.launch_seconds;
   StepCost c{a.flops, a.bytes, how.launches, 0.0, 0.0, Bound::Latency};
@@ -236,7 +249,7 @@ StepCost predict(const Machine& m, const Graph& graph, const Node& node, const L
 }
 
 StepCost predict_copy(const Machine& m, double bytes) {
-  return predict(m, Work::Movement, {0.0, bytes, bytes, 0.0, DType::F32}, {"copy"});
+  return predict(m, Work::Movement, {.bytes = bytes, .working_set = bytes}, {"copy"});
 }
 
 StepCost predict(const Machine& m, const Graph& graph) {

@@ -69,8 +69,9 @@ struct MemoryLevel {
 
 struct Machine {
   std::string name{};
-  std::string source{};         // where the figures are from, for people
-  int threads = 0;              // of a CPU; 0: a GPU
+  std::string source{};  // where the figures are from, for people
+  int threads = 0;       // of a CPU; 0: a GPU
+  int lanes = 1;         // channels that products and convolutions compute at once; a last part costs a whole
   double launch_seconds = 0.0;  // of each kernel that is started, on a CPU of each step
   // Operations a second, a multiply-add being two; by DType, 0 where it is that of f32. `matrix` is for
   // products and convolutions (tensor cores, dot product instructions), `vector` for all else.
@@ -112,6 +113,7 @@ struct Amounts {
   double working_set = 0.0;         // bytes of all operands and results
   double results = 0.0;             // elements of the first result
   DType dtype = DType::F32;         // of the first operand
+  double channels = 0.0;            // of the result, where lanes compute them; 0: of no account
 };
 Amounts amounts_of(const Graph& graph, const Node& node);
 StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& how = {});

@@ -1,22 +1,10 @@
 #include "core/runtime/lowering.h"
 
+#include "core/runtime/candidates.h"
+
 namespace ingot {
 
 namespace {
-
-// The node alone, with the given layouts on its operands.
-Graph trial(const Problem& p, const Backend::Layouts& l) {
-  std::vector<TensorType> inputs, outputs;
-  for (int i = 0; i < p.num_inputs(); ++i) {
-    inputs.push_back(p.in(i));
-    inputs.back().layout = l.inputs.at(static_cast<std::size_t>(i));
-  }
-  for (int i = 0; i < p.num_outputs(); ++i) {
-    outputs.push_back(p.out(i));
-    outputs.back().layout = l.outputs.at(static_cast<std::size_t>(i));
-  }
-  return node_alone(p.node, inputs, outputs);
-}
 
 // Elementwise code writes every physical element, so a padded block would lose its zeros: f(0) need not be 0.
 bool takes_elementwise(const TensorType& t) {
@@ -124,7 +112,7 @@ std::optional<Backend::Layouts> kernel_layouts(const LoweringTable& table, const
     if (l.outputs.empty() && p.num_outputs() != 0) continue;
     for (Layout& layout : l.inputs) layout = layout.canonical();
     for (Layout& layout : l.outputs) layout = layout.canonical();
-    const Graph alone = trial(p, l);
+    const Graph alone = node_with_layouts(p, l);
     std::vector<PassedOver> above;
     if (allowed_step(row, {alone, alone.nodes()[0], p.target}, above) != nullptr) return l;
   }

@@ -30,7 +30,8 @@ namespace {
 
 constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
 constexpr int kTables = 4;
-constexpr std::int64_t kStretch = 2048;  // elements added up before their sums: they stay in the first cache
+constexpr std::int64_t kStretch =
+    2048;  // floats that are added up before their sums: they stay in the first cache
 
 // How the channels of x[N, C, ...] lie in memory.
 struct Geometry {
@@ -291,7 +292,8 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
   const int parts = useful_threads(p.target.threads, p.in(1).numel());
   const std::int64_t stretch = kStretch / g.period > 0 ? kStretch / g.period * g.period : g.period;
-  const std::int64_t added = at.has_dy2 && !has_residual ? stretch * parts : 0;
+  const bool wide = at.has_dy2 && m->kernels().wide_sum != nullptr;
+  const std::int64_t added = at.has_dy2 && (!has_residual || wide) ? stretch * parts : 0;
   Workspace sizes(nullptr);
   Buffers::carve(sizes, g, parts);
   sizes.take<float>(added);
@@ -300,38 +302,44 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
       [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
+        float* const stretches = w.take<float>(added);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
-        float* const stretches = w.take<float>(added);
         const void *dy = in[0], *x = in[1], *y = relu ? in[y_at] : nullptr;
         const void* dy2 = dy2_at < 0 ? nullptr : in[dy2_at];
         void* dr = has_residual ? out[3] : nullptr;
-        // Calls use(i, length, gradient) for stretches of a piece, with the gradient added up in memory of
+        // Calls use(at, length, gradient) for stretches of a piece, with the gradient added up in memory of
         // the stretch or of the residual's gradient.
         const auto summed = [&](std::int64_t first, std::int64_t n, int part, const auto& use) {
           for (std::int64_t i = first; i < first + n; i += stretch) {
             const std::int64_t length = std::min(stretch, first + n - i);
-            void* const u = dr != nullptr ? m.at(dr, i) : static_cast<void*>(stretches + part * stretch);
-            k.masked_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), u, length);
+            float* const own = stretches + part * stretch;
+            void* const u = dr == nullptr || wide ? own : m.at(dr, i);
+            if (wide)
+              k.wide_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), own, length);
+            else
+              k.masked_sum(m.at(dy, i), m.at(dy2, i), m.at(y, i), u, length);
             use(i, length, u);
           }
         };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         const double count = std::max(static_cast<double>(rows * g.pixels), 1.0);
         std::copy_n(f(3), g.channels, b.values[0]);
+        const bool sums = dr != nullptr || dy2 != nullptr;
         channel_sums(g, b, parts, rows,
                      [&](std::int64_t first, std::int64_t n, const float* mean, double* sum, double* dot,
                          float* scratch, int part) {
-                       const auto add = [&](const void* u, const void* mask, std::int64_t i,
-                                            std::int64_t length) {
-                         k.grad_stats(u, mask, m.at(x, i), length, g.period, mean, sum, dot, scratch);
-                       };
-                       if (dr != nullptr || dy2 != nullptr)
+                       if (sums)
                          summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
-                           add(u, nullptr, i, length);
+                           if (wide)
+                             k.wide_grad_stats(static_cast<const float*>(u), m.at(x, i), length, g.period,
+                                               mean, sum, dot, scratch);
+                           else
+                             k.grad_stats(u, nullptr, m.at(x, i), length, g.period, mean, sum, dot, scratch);
                          });
                        else
-                         add(m.at(dy, first), m.at(y, first), first, n);
+                         k.grad_stats(m.at(dy, first), m.at(y, first), m.at(x, first), n, g.period, mean, sum,
+                                      dot, scratch);
                      });
         for (std::int64_t c = 0; c < g.channels; ++c) {
           const double rstd = static_cast<double>(f(4)[c]), scale = static_cast<double>(f(2)[c]) * rstd;
@@ -348,7 +356,14 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
               const auto apply = [&](const void* u, const void* mask, std::int64_t i, std::int64_t length) {
                 k.grad_apply(u, mask, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2], t[3]);
               };
-              if (dr != nullptr)
+              if (wide)
+                summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
+                  const auto* sums_of = static_cast<const float*>(u);
+                  k.wide_grad_apply(sums_of, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[2],
+                                    t[3]);
+                  if (dr != nullptr) k.narrow(sums_of, m.at(dr, i), length);
+                });
+              else if (dr != nullptr)
                 apply(m.at(dr, first), nullptr, first, n);
               else if (dy2 != nullptr)
                 summed(first, n, part, [&](std::int64_t i, std::int64_t length, const void* u) {
@@ -364,7 +379,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
       sizes.used(), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }
 
-// x and an optional residual to y, with the scale worked out from operands 1 and 4.
+// x and an optional residual to y, with scale(c) and shift(c, scale) worked out from operands 1 to 4.
 template <class Scale>
 std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, const Scale& scale_of) {
   Geometry g;

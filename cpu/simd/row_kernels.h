@@ -47,6 +47,14 @@ struct NormKernels {
   void (*grad_apply)(const void* dy, const void* y, const void* x, void* dx, std::int64_t n,
                      std::int64_t period, const float* mean, const float* k1, const float* k2,
                      const float* k3);
+
+  // Half precision only: u, the sum of two gradients, in f32, because dgamma and dx follow from it unrounded.
+  void (*wide_sum)(const void* dy, const void* dy2, const void* y, float* u, std::int64_t n);
+  void (*narrow)(const float* u, void* to, std::int64_t n);
+  void (*wide_grad_stats)(const float* u, const void* x, std::int64_t n, std::int64_t period,
+                          const float* mean, double* sum, double* dot, float* scratch);
+  void (*wide_grad_apply)(const float* u, const void* x, void* dx, std::int64_t n, std::int64_t period,
+                          const float* mean, const float* k1, const float* k2, const float* k3);
 };
 
 struct RowKernels {

@@ -36,7 +36,7 @@ class CudaBackend : public Backend {
   bool host_memory() const override { return false; }
   std::shared_ptr<void> allocate_host(std::size_t bytes) const override;
   int staging_slots() const override;
-  double recompute_share() const override { return 0.03; }
+  double recompute_share() const override { return 0.02; }
   std::unique_ptr<Queue> make_queue(const Target& target, void* stream) const override;
 };
 

@@ -66,6 +66,7 @@ void check_batch_norm_grad(const Shape& s, const BatchNormGradAttrs& at, std::in
                          random_tensor(c, 3), random_tensor(c, 4, 3.4, 3.6), random_tensor(c, 5, 0.9, 1.1)};
   if (at.has_valid) in.push_back(count_of(valid));
   if (!at.activation.empty()) in.push_back(random_tensor(s, 6, -2.0, 2.0, type));
+  if (at.has_dy2) in.push_back(random_tensor(s, 7, -2.0, 2.0, type));
   check_step("batch_norm_grad", at, in, check_in(type, 2e-5));
 }
 
@@ -84,6 +85,14 @@ TEST(BatchNormSteps, GradientInBf16) {
   check_batch_norm_grad({9, 32, 33, 31}, {.activation = "relu", .has_residual = true}, 0, DType::BF16);
   check_batch_norm_grad({5, 16, 7, 9}, {.activation = "relu"}, 0, DType::BF16);
   check_batch_norm_grad({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3, DType::BF16);
+}
+
+TEST(BatchNormSteps, TwoGradients) {
+  for (const DType type : {DType::F32, DType::BF16})
+    for (const Shape& s : {Shape{5, 16, 7, 9}, Shape{9, 32, 33, 31}, Shape{4, 3, 20, 21}}) {
+      check_batch_norm_grad(s, {.activation = "relu", .has_residual = true, .has_dy2 = true}, 0, type);
+      check_batch_norm_grad(s, {.has_dy2 = true}, 0, type);
+    }
 }
 
 TEST(BatchNormSteps, Inference) {

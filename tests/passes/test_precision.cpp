@@ -162,8 +162,8 @@ TEST(MixedPrecision, InferenceFoldsBatchNorm) {
   const Value y = batch_norm_infer(conv2d(x, w, {.padding = {1, 1}}), state("gamma", 0.5), state("beta", -1),
                                    state("mean", -1), state("var", 0.5));
   g.add_output("y", y.id());
-  const Program folded = compile(mixed_precision(g, kBf16), {});
-  EXPECT_EQ(count(folded.graph(), "batch_norm_infer"), 0);
+  const ProgramPtr folded = compile(mixed_precision(g, kBf16), {});
+  EXPECT_EQ(count(folded->graph(), "batch_norm_infer"), 0);
   Session a(folded, {.seed = 3}), b(compile(g, {.optimise = false}), {.seed = 3});
   for (Session* s : {&a, &b}) {
     float* to = s->input("x").data<float>();

@@ -72,6 +72,7 @@ TEST(CostModel, TheLevelThatHoldsTheWorkingSet) {
 
 TEST(CostModel, MoreWorkNeverTakesLess) {
   Machine m = machine();
+  m.lanes = 8;
   m.efficiencies = {{.work = Work::Product, .compute = 0.5, .memory = 0.5, .result_cost = 20.0}};
   for (const std::function<Graph(std::int64_t)>& grow :
        {std::function<Graph(std::int64_t)>([](std::int64_t i) { return product(i, 16); }),
@@ -93,6 +94,27 @@ TEST(CostModel, ShortSumsPayForTheirResults) {
   m.launch_seconds = 0.0;
   m.efficiencies = {{.work = Work::Product, .result_cost = 100.0}};
   EXPECT_DOUBLE_EQ(cost_of(m, product(100, 100)).seconds, 2.0 * 2e6 / 1e10);
+}
+
+TEST(CostModel, ChannelsThatFillNoVectorCostAWholeOne) {
+  Machine m = machine();
+  m.launch_seconds = 0.0, m.levels = {{"memory", 0.0, 1e30, false}}, m.lanes = 16;
+  const auto seconds = [&](std::int64_t out, std::int64_t in, const char* op) {
+    Graph g;
+    Value x = input(g, "x", {DType::F32, {2, in, 8, 8}}), w = input(g, "w", {DType::F32, {out, in, 1, 1}});
+    Value y = input(g, "y", {DType::F32, {2, out, 8, 8}});
+    output("r", op == std::string("conv2d")  ? conv2d(x, w)
+                : op == std::string("input") ? conv2d_grad_input(y, w, {.input_shape = x.shape()})
+                                             : conv2d_grad_weight(x, y, {.weight_shape = w.shape()}));
+    return cost_of(m, g).seconds;
+  };
+  for (const char* op : {"conv2d", "weight"}) {
+    EXPECT_DOUBLE_EQ(seconds(6, 32, op), seconds(16, 32, op)) << op;
+    EXPECT_GT(seconds(17, 32, op), 1.9 * seconds(16, 32, op)) << op;
+    EXPECT_LT(seconds(32, 6, op), 0.2 * seconds(32, 32, op)) << op;
+  }
+  EXPECT_DOUBLE_EQ(seconds(32, 6, "input"), seconds(32, 16, "input"));
+  EXPECT_LT(seconds(6, 32, "input"), 0.2 * seconds(32, 32, "input"));
 }
 
 TEST(CostModel, TheFirstEfficiencyThatFits) {
@@ -131,8 +153,8 @@ TEST(CostModel, KindsOfWork) {
 
 // A new op must be placed, or be listed here as one whose cost is a guess.
 TEST(CostModel, EveryOpHasAKindOfWork) {
-  const std::set<std::string> guessed = {"compress", "embedding_grad", "put_along_axis",
-                                         "scatter_add", "sort", "topk"};
+  const std::set<std::string> guessed = {"compress",    "embedding_grad", "put_along_axis",
+                                         "scatter_add", "sort",           "topk"};
   const Graph g;
   for (const OpDef* def : Registry::instance().all()) {
     if (def->name.starts_with("conv2d")) continue;  // these look at their operands
@@ -179,6 +201,7 @@ TEST(CostModel, RefusesWhatCannotBe) {
   EXPECT_TRUE(
       says(refusal([](Machine& m) { m.levels[1].bytes_per_second = 2e11; }), "memory", "faster than L2"));
   EXPECT_TRUE(says(refusal([](Machine& m) { m.levels[1].bytes = 5.0; }), "holds everything"));
+  EXPECT_TRUE(says(refusal([](Machine& m) { m.lanes = 0; }), "lanes"));
   EXPECT_TRUE(says(refusal([](Machine& m) { m.launch_seconds = NAN; }), "launch_seconds"));
   EXPECT_TRUE(says(refusal([](Machine& m) { m.efficiencies = {{.work = Work::Update, .memory = 1.5}}; }),
                    "update", "1.5"));

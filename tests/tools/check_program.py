@@ -198,6 +198,34 @@ class Verbs(Program):
         self.assertIn("predicted for a CPU that was not measured", text)
         self.bad(*args, "--machine", "h300", says=["h300", "h200"])
 
+    def test_bench_of_one_op(self):
+        problem = ["bench", "--op", "conv2d", "--shape", "2x8x12x12", "--shape", "16x8x3x3", "--attr", "padding=[1, 1]",
+                   "--seconds", "0.01", "--threads", "1"]
+        found = json.loads(self.good(*problem, "--candidates", "all", "--json"))
+        self.assertEqual(found["flops"], 2 * 2 * 16 * 12 * 12 * 8 * 9)
+        candidates = found["candidates"]
+        self.assertEqual([c["taken"] for c in candidates], [True] + [False] * (len(candidates) - 1))
+        self.assertEqual(candidates[-1]["kernel"], "reference")
+        self.assertTrue(all(c["ms"] > 0 and c["predicted_ms"] > 0 for c in candidates))
+        best = min(c["ms"] for c in candidates if c["library"])
+        for c in candidates:
+            self.assertAlmostEqual(c["times_library"], best / c["ms"])
+            self.assertAlmostEqual(c["gflops"], found["flops"] / c["ms"] / 1e6)
+        taken = json.loads(self.good(*problem, "--json"))["candidates"]
+        self.assertEqual([c["kernel"] for c in taken], [candidates[0]["kernel"]])
+        half = json.loads(self.good(*problem, "--dtype", "bf16", "--candidates", "all", "--json"))["candidates"]
+        self.assertTrue(any(c["kernel"].startswith("f32:") for c in half), half)
+        text = self.good(*problem, "--candidates", "all")
+        for word in ("GFLOP/s", "x library", "reference", "* is what a program takes"):
+            self.assertIn(word, text)
+        self.bad("bench", says=["--op", "ingot info models"])
+        self.bad("bench", "lenet5", "--op", "relu", "--shape", "3", says=["--op", "ingot info models"])
+        self.bad("bench", "--op", "relu", says=["--shape", "relu"])
+        self.bad("bench", "--op", "relu", "--shape", "3xa", says=["--shape", "3xa"])
+        self.bad("bench", "--op", "conv3d", "--shape", "3", says="conv3d")
+        self.bad("bench", "--op", "softmax", "--shape", "3x3", "--attr", "axes=[1]", says="axes")
+        self.bad("bench", "lenet5", "--shape", "3", says=["--shape", "--op"])
+
     def test_graph_as_json(self):
         written = json.loads(self.good("graph", "lenet5", "--mode", "infer", "--json"))
         self.assertEqual([i["name"] for i in written["inputs"]], ["x"])

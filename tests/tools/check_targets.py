@@ -84,6 +84,23 @@ class Targets(check_program.Program):
         self.assertIn("My GPU", plan["no_prediction"])
         self.assertIn("--machine", plan["no_prediction"])
 
+    def test_candidates_of_one_op_are_costed(self):
+        problem = ["bench", "--op", "conv2d", "--shape", "64x64x56x56", "--shape", "64x64x3x3", "--dtype", "bf16",
+                   "--target", "h200", "--candidates", "all"]
+        candidates = json.loads(self.good(*problem, "--json"))["candidates"]
+        own = [c for c in candidates if c["candidate"] == "own" and c["kernel"]]
+        self.assertTrue(own, candidates)
+        for c in candidates:
+            if c["kernel"]:
+                self.assertGreater(c["predicted_ms"], 0)
+                self.assertTrue(0 < c["roofline_share"] <= 1, c)
+                self.assertNotIn("ms", c)
+            else:
+                self.assertTrue(c["why"], c)
+        self.assertEqual(sum(c["taken"] for c in candidates), 1)
+        self.assertIn("conv", self.good(*problem))
+        self.bad("bench", "lenet5", "--target", "h200", says=["--target", "ingot plan"])
+
     def test_text_names_the_description_and_candidates(self):
         text = self.good("plan", "lenet5", "--target", self.described(deviceName="My GPU"), "--explain")
         self.assertIn("My GPU, sm_90, described by ", text)

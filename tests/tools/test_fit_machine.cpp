@@ -28,9 +28,11 @@ std::vector<Sample> samples_of(Machine truth) {
     for (const double pixels : {1e3, 1e4, 1e5})
       for (const char* kernel : {"fast:1", "fast:12"}) {
         const double results = channels * pixels, bytes = 8.0 * results;
-        all.push_back(
-            {Work::Convolution, kernel, {18.0 * channels * results, bytes, bytes, results, DType::F32}, 0.0});
-        all.push_back({Work::Elementwise, kernel, {results, bytes, bytes, results, DType::F32}, 0.0});
+        all.push_back({Work::Convolution,
+                       kernel,
+                       {18.0 * channels * results, bytes, bytes, results, DType::F32, 0.0},
+                       0.0});
+        all.push_back({Work::Elementwise, kernel, {results, bytes, bytes, results, DType::F32, 0.0}, 0.0});
       }
   for (Sample& s : all) s.seconds = predict(truth, s.work, s.amounts, {s.kernel}).seconds;
   return all;
@@ -51,7 +53,7 @@ TEST(FitMachine, FindsWhatMadeTheTimes) {
     EXPECT_NEAR(std::log(predict(fitted, s.work, s.amounts, {s.kernel}).seconds / s.seconds), 0.0, 0.1)
         << name(s.work) << " " << s.kernel << " " << s.amounts.flops;
   // A kernel that was not seen is taken for one of its kind; a kind that was not seen keeps what was there.
-  const Amounts a{1e9, 1e6, 1e6, 1e5, DType::F32};
+  const Amounts a{1e9, 1e6, 1e6, 1e5, DType::F32, 0.0};
   EXPECT_NE(predict(fitted, Work::Convolution, a, {"new"}).seconds,
             predict(machine(), Work::Convolution, a).seconds);
   EXPECT_EQ(predict(fitted, Work::Pooling, a).seconds, predict(machine(), Work::Pooling, a).seconds);
@@ -74,7 +76,7 @@ TEST(FitMachine, OutliersDoNotDecide) {
 }
 
 TEST(FitMachine, TheLaunchIsTheTimeOfWhatDoesNothing) {
-  const Amounts nothing{10.0, 100.0, 100.0, 10.0, DType::F32}, much{1e9, 1e8, 1e8, 1e7, DType::F32};
+  const Amounts nothing{10.0, 100.0, 100.0, 10.0, DType::F32, 0.0}, much{1e9, 1e8, 1e8, 1e7, DType::F32, 0.0};
   std::vector<Sample> samples;
   for (const double us : {4.0, 5.0, 90.0}) samples.push_back({Work::Elementwise, "", nothing, us * 1e-6});
   samples.push_back({Work::Elementwise, "", much, 1.0});

@@ -77,8 +77,8 @@ Json description() {
 }
 
 TEST(MachineFile, EachKeyIsNeeded) {
-  for (const char* key : {"name", "source", "threads", "launch_seconds", "vector_flops", "matrix_flops",
-                          "memory", "efficiency"}) {
+  for (const char* key : {"name", "source", "threads", "lanes", "launch_seconds", "vector_flops",
+                          "matrix_flops", "memory", "efficiency"}) {
     Json j = description();
     j.erase(key);
     EXPECT_TRUE(says(refusal(j), cat("'", key, "' is missing")));
