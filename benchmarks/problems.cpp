@@ -56,6 +56,7 @@ const Problem kProblems[] = {
     {"batch_norm f32[16, 64, 112, 112] f32[64] f32[64] f32[64] f32[64] {activation=\"relu\"}"},
     {"batch_norm f32[128, 16, 32, 32] f32[16] f32[16] f32[16] f32[16]"},
     {"batch_norm_grad f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64]"},
+    {"batch_norm_apply f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"batch_norm_infer f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"layer_norm f32[1024, 768] f32[768] f32[768] {axis=1}"},
     {"layer_norm_grad f32[1024, 768] f32[1024, 768] f32[768] f32[1024] f32[1024] {axis=1}"},
