@@ -55,7 +55,7 @@ file(GLOB once_sources CONFIGURE_DEPENDS
 set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/runtime/prediction.cpp
   core/runtime/compile.cpp core/ops/norm.cpp core/ops/loss.cpp cuda/backend/choice.cpp train/trainer.cpp train/callbacks.cpp
   core/ops/scan.cpp core/ops/sort.cpp
-  cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp cpu/ops/norm.cpp APPEND PROPERTY
+  cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)

@@ -46,9 +46,10 @@ class Placer {
   // The blocks alive together with block i.
   const std::vector<std::uint32_t>& beside(std::uint32_t i) const { return conflicts_[i]; }
 
-  // Places in the given order, best fit. Stops early, returning max, once the height passes `give_up`.
+  // Places in the given order, each block in the tightest gap or, with `lowest`, in the first. Stops early,
+  // returning max, once the height passes `give_up`.
   std::size_t place(std::span<const std::uint32_t> order, std::vector<std::size_t>& offsets,
-                    std::size_t give_up) {
+                    std::size_t give_up, bool lowest = false) {
     constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
     offsets.assign(items_.size(), kNone);
     std::size_t height = 0;
@@ -61,7 +62,7 @@ class Placer {
       for (const auto& [from, to] : busy_) {
         if (from > end && from - end >= sizes_[i] && from - end < best_gap) {
           best = end;
-          best_gap = from - end;
+          best_gap = lowest ? 0 : from - end;
         }
         end = std::max(end, to);
       }
@@ -160,16 +161,29 @@ MemoryPlan plan_memory(std::span<const PlanItem> items, std::size_t alignment) {
 
   // Greedy orders get stuck when two large blocks, neither at the top, lie the wrong way round. A walk gets
   // out: a block at the top, or one that is alive beside it, moves to a random earlier place in the order,
-  // and steps sideways are taken too. Seeded, and bounded by work and not by time, so that equal inputs give
-  // equal plans.
+  // and steps sideways are taken too. Where that leads nowhere it starts again from the best order, a few
+  // blocks moved. Seeded, and bounded by work and not by time, so that equal inputs give equal plans.
   constexpr std::uint64_t kSeed = 124;
-  constexpr std::size_t kBudget = 4'000'000, kCloseEnough = 1000;
+  constexpr std::size_t kBudget = 40'000'000, kCloseEnough = 1000, kStuck = 300, kLarge = 64;
   const auto good = [&] { return best - plan.max_live_bytes <= plan.max_live_bytes / kCloseEnough; };
   std::vector<std::uint32_t> current = best_order;
   std::size_t current_height = best;
   std::vector<std::size_t> current_offsets = plan.offsets;
+  std::size_t stuck = 0;  // rounds without a better plan
   for (std::size_t round = 0; round * placer.work() < kBudget && !good(); ++round) {
     const Philox4 random = philox4x32(kSeed, round, 0);
+    if (++stuck > kStuck) {
+      stuck = 0;
+      current = best_order;
+      for (const std::uint32_t r : random.v) {
+        const auto from =
+            current.begin() + static_cast<std::ptrdiff_t>(r % std::min<std::size_t>(current.size(), kLarge));
+        std::rotate(current.begin() + static_cast<std::ptrdiff_t>((r / 7919) % (from - current.begin() + 1)),
+                    from, from + 1);
+      }
+      current_height = placer.place(current, current_offsets, std::numeric_limits<std::size_t>::max());
+      continue;
+    }
     std::vector<std::uint32_t> top;
     for (const std::uint32_t i : current)
       if (current_offsets[i] + sizes[i] == current_height) top.push_back(i);
@@ -179,13 +193,15 @@ MemoryPlan plan_memory(std::span<const PlanItem> items, std::size_t alignment) {
     order = current;
     const auto from = std::find(order.begin(), order.end(), moved);
     std::rotate(order.begin() + random.v[3] % (from - order.begin() + 1), from, from + 1);
-    const std::size_t height = placer.place(order, offsets, current_height + 1);
+    const std::size_t height = placer.place(order, offsets, current_height + 1, round % 4 == 3);
     if (height > current_height) continue;
     current = order;
     current_height = height;
     current_offsets = offsets;
     if (height >= best) continue;
     best = height;
+    best_order = order;
+    stuck = 0;
     for (const std::uint32_t i : used) plan.offsets[i] = offsets[i];
   }
   plan.arena_bytes = best;

@@ -87,7 +87,9 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
   const long long count = counted_elements(g, valid_rows) / channels;
   const int counted = works ? static_cast<int>(count) : 0;
 
-  Held<T, V> u[kEach], v[kEach];
+  // What rounding u to its type leaves of a sum of two gradients.
+  constexpr bool kRounds = sizeof(T) == 2;
+  Held<T, V> u[kEach], v[kEach], rest[kRounds ? kEach : 1];
   float sum_u[V] = {}, sum_ux[V] = {};
   Flat f[V] = {};
 #pragma unroll
@@ -119,6 +121,7 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 #pragma unroll
       for (int k = 0; k < V; ++k) {
         u[i].at[k] = narrow<T>(up[k]);
+        if constexpr (kRounds) rest[i].at[k] = narrow<T>(up[k] - widen(u[i].at[k]));
         sum_u[k] += up[k];
         sum_ux[k] += up[k] * (widen(v[i].at[k]) - f[k].mean);
       }
@@ -134,7 +137,9 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const bool counts = strip + i * kApart < counted;
-      v[i].at[k] = narrow<T>(counts ? apply(a, widen(u[i].at[k]), widen(v[i].at[k])) : 0.0f);
+      float up = widen(u[i].at[k]);
+      if constexpr (kRounds) up += widen(rest[i].at[k]);
+      v[i].at[k] = narrow<T>(counts ? apply(a, up, widen(v[i].at[k])) : 0.0f);
       if (!counts) u[i].at[k] = narrow<T>(0.0f);
     }
   }
@@ -173,8 +178,9 @@ __device__ inline void load_pair(const GradSources<T>& from, const Flat (&f)[V],
   }
 }
 
-// Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column], u to
-// dresidual. Bound by: bandwidth (loads, stores); narrow where V = 1.
+// Sums of u and u (x - mean) over block (., part)'s columns go to partial[0 | 1][part][column], and u to
+// dresidual.
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams params,
                             const std::int32_t* valid_rows, float* partial, Columns g) {

@@ -360,7 +360,8 @@ class Arguments(Program):
                 for d, m in (("f32", "train"), ("bf16", "train"), ("f16", "train"))}
         self.assertLess(plan["f16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
         self.assertLess(plan["bf16"]["arena_bytes"], 0.7 * plan["f32"]["arena_bytes"])
-        self.assertEqual(plan["bf16"]["parameter_bytes"], plan["f32"]["parameter_bytes"])  # the f32 master weights
+        # The f32 master weights, padded where the kernels want other blocks of channels.
+        self.assertAlmostEqual(plan["bf16"]["parameter_bytes"] / plan["f32"]["parameter_bytes"], 1.0, delta=0.001)
         self.good("plan", "resnet20", "--mode", "infer", "--batch-size", "8", "--dtype", "f16")
         self.bad("plan", "lenet5", "--dtype", "bf16", "--keep-f32", "conv9", says="conv9")
         self.bad("plan", "lenet5", "--keep-f32", "conv1", says=["--keep-f32", "--dtype"])
