@@ -380,8 +380,8 @@ namespace ingot::cuda {
 
 namespace bn = batch_norm_kernels;
 
-std::size_t batch_norm_workspace(DType dtype, const BatchNormShape& s) {
-  if (bn::held(s) || s.channels == 0) return 0;
+std::size_t batch_norm_workspace(DType dtype, const BatchNormShape& s, bool two_gradients) {
+  if (bn::held(s, size_of(dtype), two_gradients) || s.channels == 0) return 0;
   const int vector = static_cast<int>(16 / size_of(dtype));
   std::size_t floats = bn::workspace_floats(bn::columns_of(s, 1));
   if (bn::whole_vectors(s, vector) != 0)

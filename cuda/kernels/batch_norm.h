@@ -62,8 +62,9 @@ struct BatchNormInferOperands {
 };
 
 // Bytes of device memory, aligned to 16, that batch_norm and batch_norm_grad use while they run: partial sums
-// and one table per channel. 0 for images small enough to be held in registers.
-std::size_t batch_norm_workspace(DType dtype, const BatchNormShape& shape);
+// and one table per channel. 0 for images small enough to be held in registers; two gradients in half
+// precision are not, since their sum is f32.
+std::size_t batch_norm_workspace(DType dtype, const BatchNormShape& shape, bool two_gradients = false);
 
 // One launch for small images, three for others. All throw UsageError for another dtype, and ShapeError for
 // more channels than an int counts.

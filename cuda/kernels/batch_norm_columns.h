@@ -82,8 +82,9 @@ inline std::size_t workspace_floats(const Columns& g) {
          4 * static_cast<std::size_t>(g.channels);
 }
 
-inline bool held(const BatchNormShape& s) {
-  return s.rows * s.pixels <= kHeldRows;
+// What a thread holds is of the images' type, which a sum of two gradients in half precision is not.
+inline bool held(const BatchNormShape& s, std::size_t element = 4, bool two_gradients = false) {
+  return s.rows * s.pixels <= kHeldRows && !(two_gradients && element == 2);
 }
 
 inline void check_shape(const char* what, const BatchNormShape& s) {

@@ -87,9 +87,7 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
   const long long count = counted_elements(g, valid_rows) / channels;
   const int counted = works ? static_cast<int>(count) : 0;
 
-  // What rounding u to its type leaves of a sum of two gradients.
-  constexpr bool kRounds = sizeof(T) == 2;
-  Held<T, V> u[kEach], v[kEach], rest[kRounds ? kEach : 1];
+  Held<T, V> u[kEach], v[kEach];
   float sum_u[V] = {}, sum_ux[V] = {};
   Flat f[V] = {};
 #pragma unroll
@@ -121,7 +119,6 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 #pragma unroll
       for (int k = 0; k < V; ++k) {
         u[i].at[k] = narrow<T>(up[k]);
-        if constexpr (kRounds) rest[i].at[k] = narrow<T>(up[k] - widen(u[i].at[k]));
         sum_u[k] += up[k];
         sum_ux[k] += up[k] * (widen(v[i].at[k]) - f[k].mean);
       }
@@ -137,9 +134,7 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const bool counts = strip + i * kApart < counted;
-      float up = widen(u[i].at[k]);
-      if constexpr (kRounds) up += widen(rest[i].at[k]);
-      v[i].at[k] = narrow<T>(counts ? apply(a, up, widen(v[i].at[k])) : 0.0f);
+      v[i].at[k] = narrow<T>(counts ? apply(a, widen(u[i].at[k]), widen(v[i].at[k])) : 0.0f);
       if (!counts) u[i].at[k] = narrow<T>(0.0f);
     }
   }
@@ -367,7 +362,7 @@ void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, con
                                    static_cast<T*>(o.dx),
                                    static_cast<T*>(o.dresidual)};
     const bool aligned = on_16_bytes({o.dy, o.dy2, o.x, y, o.dx, o.dresidual});
-    if (bn::held(s)) {
+    if (bn::held(s, sizeof(T), o.dy2 != nullptr)) {
       if (aligned && s.channels % kVector == 0)
         bn::launch_held_grad<T, kVector>(s, images, o.valid_rows, params, stream);
       else

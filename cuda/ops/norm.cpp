@@ -86,7 +86,8 @@ std::unique_ptr<Step> lower_batch_norm_grad(const Problem& p) {
                          both ? in[last] : nullptr, out[0], out[1], out[2], residual ? out[3] : nullptr},
                         workspace, stream);
       },
-      batch_norm_workspace(x.dtype, s), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
+      batch_norm_workspace(x.dtype, s, at.has_dy2),
+      op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }
 
 std::unique_ptr<Step> lower_batch_norm_apply(const Problem& p) {

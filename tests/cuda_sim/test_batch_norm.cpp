@@ -58,7 +58,7 @@ void check(Problem p) {
   const std::int32_t valid_rows = p.valid;
   cuda::copy_to_device(valid.data(), &valid_rows, sizeof valid_rows, stream);
   const std::int32_t* const valid_pointer = p.valid < 0 ? nullptr : valid.as<std::int32_t>();
-  const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(dtype, p.shape), 16));
+  const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(dtype, p.shape, p.dy2), 16));
 
   const cuda::BatchNormConfig config{dtype, p.params, 1e-5, 0.1, p.relu};
   cuda::batch_norm(config, p.shape,
