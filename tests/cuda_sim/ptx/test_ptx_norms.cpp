@@ -62,7 +62,7 @@ class PtxNorms : public SimTest {
       for (int i = 0; i < 6; ++i) stats.push_back(param_of(DType::F32, c, 9, 0, 0, stream));
       const DeviceBuffer valid =
           to_device(std::vector<std::int32_t>{static_cast<std::int32_t>(s.rows - 1)}, stream);
-      const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(dtype, s), 16));
+      const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(dtype, s, true), 16));
       const cuda::BatchNormConfig config{.dtype = dtype, .relu = true};
       cuda::batch_norm(
           config, s,
