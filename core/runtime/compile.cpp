@@ -1,9 +1,9 @@
 // From graph to program: run the passes, lower each node, decide which values share memory, place everything.
 #include <algorithm>
 #include <limits>
-#include <unordered_set>
 
 #include "core/op/registry.h"
+#include "core/passes/match.h"
 #include "core/runtime/program.h"
 
 namespace ingot {
@@ -86,22 +86,11 @@ class Compiler {
     }
   }
 
-  // A node runs once per session when everything it reads is constant over the session.
   void split_prepare() {
     Program& p = *program_;
-    std::vector<bool> constant(graph().values().size(), false);
-    std::unordered_set<std::uint32_t> updated;
-    for (const auto& u : graph().updates()) updated.insert(u.state.index);
-    for (const auto& s : graph().states()) constant[s.value.index] = !updated.contains(s.value.index);
-    prepared_.assign(graph().nodes().size(), false);
-    for (std::uint32_t i = 0; i < graph().nodes().size(); ++i) {
-      const Node& n = graph().nodes()[i];
-      const bool once = op(n.op).pure && std::all_of(n.inputs.begin(), n.inputs.end(),
-                                                     [&](ValueId v) { return constant[v.index]; });
-      prepared_[i] = once;
-      for (const ValueId v : n.outputs) constant[v.index] = once;
-      (once ? p.prepare_ : p.schedule_).push_back({i});
-    }
+    const std::vector<bool> once = constant_nodes(graph());
+    for (std::uint32_t i = 0; i < graph().nodes().size(); ++i)
+      (once[i] ? p.prepare_ : p.schedule_).push_back({i});
   }
 
   void find_lifetimes() {
@@ -300,7 +289,6 @@ class Compiler {
 
   const CompileOptions& options_;
   std::shared_ptr<Program> program_;
-  std::vector<bool> prepared_;
   std::int32_t end_ = 0;
   std::vector<std::int32_t> last_use_;
   std::vector<Storage> storages_;
