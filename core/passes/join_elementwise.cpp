@@ -64,7 +64,10 @@ class Joining {
         alike[at->second].second.push_back(&g_.nodes()[i]);
       }
     }
-    most_ = lives(g_, order_, elsewhere_).most();
+    std::erase_if(alike, [](const auto& a) { return a.second.size() < 2; });
+    for (auto& [kind, nodes] : alike)
+      std::erase_if(nodes, [&](const Node* n) { return !worth_joining(kind, *n); });
+    most_ = alike.empty() ? 0 : lives(g_, order_, elsewhere_).most();
     for (auto& [kind, nodes] : alike)
       while (nodes.size() > 1) nodes = join_first(kind, nodes);
     return joined_.empty() ? g_ : emit();
@@ -104,12 +107,12 @@ class Joining {
       regs[i] = tape.emit_const(*scalar_constant(g_, n.inputs[i]), g_.type(n.inputs[i]).dtype);
     tape.add_output(append_node(tape, g_, n, regs));
     kind.attrs.shared = static_cast<std::int64_t>(kind.shared.size());
-    return worth_joining(kind, n) ? std::optional(kind) : std::nullopt;
+    return kind;
   }
 
   bool worth_joining(const Kind& kind, const Node& n) const {
-    const Node* const alone_node = &n;
-    const Node one = group(kind, std::span(&alone_node, 1));
+    const Node* const nodes[] = {&n};
+    const Node one = group(kind, nodes);
     std::vector<TensorType> in;
     for (const ValueId v : one.inputs) in.push_back(g_.type(v));
     const TensorType out = g_.type(n.outputs[0]);

@@ -87,24 +87,34 @@ update %v = %t
 TEST(Join, WaitsForTheLastOperand) {
   EXPECT_EQ(join(R"(
 %x = input "x" : f32[2, 2]
+%k = input "k" : f32[32]
+%m = exp(%k) : f32[32]
+%o = reduce_sum(%m) : f32[]
 %y = matmul(%x, %x) : f32[2, 2]
 %a = cast(%y) {dtype=bf16} : bf16[2, 2]
 %z = matmul(%y, %x) : f32[2, 2]
 %b = cast(%z) {dtype=bf16} : bf16[2, 2]
+output "o" = %o
 output "a" = %a
 output "b" = %b
 )"),
             canonical(R"(
 %x = input "x" : f32[2, 2]
+%k = input "k" : f32[32]
+%m = exp(%k) : f32[32]
+%o = reduce_sum(%m) : f32[]
 %y = matmul(%x, %x) : f32[2, 2]
 %z = matmul(%y, %x) : f32[2, 2]
 %a, %b = fused_many(%y, %z) {count=2, expr="f32;%1=cast.bf16(%0)->%1"} : bf16[2, 2], bf16[2, 2]
+output "o" = %o
 output "a" = %a
 output "b" = %b
 )"));
 }
 
-void stays(std::string_view text) { EXPECT_EQ(join(text), canonical(text)); }
+void stays(std::string_view text) {
+  EXPECT_EQ(join(text), canonical(text));
+}
 
 // The second reads, through a product or itself, what the first makes: a group of both would be a cycle.
 TEST(Join, NotAcrossADependency) {
