@@ -105,8 +105,8 @@ class CpuBackend final : public Backend {
   }
 
   bool accelerates(const Graph& graph, const Node& node, const Target& target) const override {
-    // A node that keeps several threads busy loses nothing by being a step of its own, and its readers find in
-    // the caches what it made just before them.
+    // A node that keeps several threads busy loses nothing by being a step of its own, and its readers find
+    // in the caches what it made just before them.
     if (node.op == "fused_many")
       for (const ValueId v : node.outputs)
         if (useful_threads(2, graph.type(v).numel()) > 1) return false;

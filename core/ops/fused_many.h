@@ -1,9 +1,9 @@
 // fused_many: one tape on many groups of tensors, in one step.
 //
 // Operands are `shared` scalars, which every group reads, then for each further input of the tape a list of
-// `count` tensors; result k is the tape of the shared scalars and of the k-th tensor of each list. The tensors
-// of one group have one shape, which is the result's; groups differ. Result k may take the memory of a k-th
-// tensor of its dtype. The pass join-elementwise makes it of independent nodes, after differentiation.
+// `count` tensors; result k is the tape of the shared scalars and of the k-th tensor of each list. The
+// tensors of one group have one shape, which is the result's; groups differ. Result k may take the memory of
+// a k-th tensor of its dtype. The pass join-elementwise makes it of independent nodes, after differentiation.
 //
 //   ScalarExpr e({DType::Bool, DType::F32, DType::F32});
 //   e.add_output(e.emit(ScalarOp::Where, {0, 1, 2}));

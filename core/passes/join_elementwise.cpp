@@ -9,8 +9,8 @@
 // reads later is not written sooner, since it would have to be copied.
 //
 // Results of a group live longer than those of its nodes: groups are as long as the bytes alive at the peak
-// allow. The backend says which nodes are worth it: a large one gains nothing on a CPU, whose caches hold what
-// was just made. Nodes that run once per session stay as they are.
+// allow. The backend says which nodes are worth it: a large one gains nothing on a CPU, whose caches hold
+// what was just made. Nodes that run once per session stay as they are.
 #include <algorithm>
 #include <deque>
 #include <map>
@@ -184,9 +184,7 @@ class Joining {
   std::optional<std::size_t> place_of(std::span<const Node* const> members) const {
     std::vector<std::size_t> places;
     for (const Node* m : members) places.push_back(place(*m));
-    const auto member = [&](std::size_t at) {
-      return std::binary_search(places.begin(), places.end(), at);
-    };
+    const auto member = [&](std::size_t at) { return std::binary_search(places.begin(), places.end(), at); };
     std::size_t from = places[0], until = order_.size();
     for (const Node* m : members) {
       for (const ValueId v : m->inputs) {
@@ -216,9 +214,8 @@ class Joining {
     const ValueId state = state_[m.outputs[0].index];
     const auto readers = state.valid() ? readers_.find(state.index) : readers_.end();
     if (readers == readers_.end()) return true;
-    return std::all_of(readers->second.begin(), readers->second.end(), [&](std::size_t r) {
-      return r == at || (!member(r) && (r > at || r < to));
-    });
+    return std::all_of(readers->second.begin(), readers->second.end(),
+                       [&](std::size_t r) { return r == at || (!member(r) && (r > at || r < to)); });
   }
 
   // The schedule with `made` in the place of its nodes.
@@ -272,7 +269,8 @@ class Joining {
 
 Graph join_elementwise(const Graph& graph, PassContext& context) {
   if (!context.accelerates) return graph;
-  return eliminate_dead_code(Joining(graph, context).run(), context);  // constants that are part of a tape now
+  return eliminate_dead_code(Joining(graph, context).run(),
+                             context);  // constants that are part of a tape now
 }
 
 }  // namespace ingot

@@ -263,8 +263,8 @@ KernelSource elementwise_many_source(const ScalarExpr& e, int shared, std::span<
   }
   if (k.blocks == 0) return k;
   if (k.blocks > std::numeric_limits<std::int32_t>::max())
-    throw UsageError(cat("many tensors, the longest of ", longest,
-                         " elements, are more than one launch can cover"));
+    throw UsageError(
+        cat("many tensors, the longest of ", longest, " elements, are more than one launch can cover"));
   const bool wide =
       longest + std::int64_t{kThreads} * count > std::int64_t{std::numeric_limits<std::uint32_t>::max()};
   const std::string_view index = wide ? "unsigned long long" : "u32", u = wide ? "ull" : "u";

@@ -42,8 +42,8 @@ KernelSource elementwise_source(const ScalarExpr& expr, std::span<const TensorTy
 // inputs of the tape are single values that all groups read. Pointers: the shared ones, a list for each
 // further input, the list of results. Every block works on one group, which it finds by its number.
 // `alignment` is that of each address. Throws UsageError for more than most_groups().
-KernelSource elementwise_many_source(const ScalarExpr& expr, int shared,
-                                     std::span<const std::int64_t> counts, int alignment = 16);
+KernelSource elementwise_many_source(const ScalarExpr& expr, int shared, std::span<const std::int64_t> counts,
+                                     int alignment = 16);
 // How many groups one kernel has pointers for.
 std::size_t most_groups(const ScalarExpr& expr, int shared);
 

@@ -1,5 +1,6 @@
-// One tape on many tensors: a generated kernel that finds each block's tensor (cuda/jit/elementwise_source.h),
-// and one more for every so many tensors as the arguments of a kernel have room for.
+// One tape on many tensors: a generated kernel that finds each block's tensor
+// (cuda/jit/elementwise_source.h), and one more for every so many tensors as the arguments of a kernel have
+// room for.
 #include "core/ops/fused_many.h"
 
 #include <algorithm>
@@ -35,9 +36,10 @@ class BoundMany final : public BoundStep {
       const auto scalars = static_cast<std::ptrdiff_t>(m.shared);
       for (auto p = l.pointers.begin() + scalars; p != l.pointers.end(); ++p)
         while (reinterpret_cast<std::uintptr_t>(*p) % static_cast<unsigned>(alignment) != 0) alignment /= 2;
-      l.kernel = generated_kernel(alignment == 16 ? part.source
-                                                  : elementwise_many_source(m.expr, static_cast<int>(m.shared),
-                                                                            part.counts, alignment));
+      l.kernel =
+          generated_kernel(alignment == 16 ? part.source
+                                           : elementwise_many_source(m.expr, static_cast<int>(m.shared),
+                                                                     part.counts, alignment));
       launches_.push_back(std::move(l));
     }
     for (Launch& l : launches_)
@@ -64,8 +66,8 @@ class ManyStep final : public Step {
     return std::make_unique<BoundMany>(m_, parts_, b, stream_of(*this, b));
   }
   int launches(std::size_t, std::size_t) const override {
-    return static_cast<int>(std::count_if(parts_.begin(), parts_.end(),
-                                          [](const Part& part) { return part.source.blocks > 0; }));
+    return static_cast<int>(
+        std::count_if(parts_.begin(), parts_.end(), [](const Part& part) { return part.source.blocks > 0; }));
   }
 
  private:

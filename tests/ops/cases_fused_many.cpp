@@ -28,11 +28,8 @@ INGOT_OP_CASES(fused_many) {
   ScalarExpr chosen({DType::Bool, DType::F32, DType::F32});
   chosen.add_output(chosen.emit(ScalarOp::Where, {0, 1, 2}));
   const auto choice = [&](double flag) {
-    return std::vector<test::InputSpec>{values({}, {flag}).as(DType::Bool),
-                                        values({2}, {1, 2}),
-                                        values({3}, {3, 4, 5}),
-                                        values({2}, {6, 7}),
-                                        values({3}, {8, 9, 10})};
+    return std::vector<test::InputSpec>{values({}, {flag}).as(DType::Bool), values({2}, {1, 2}),
+                                        values({3}, {3, 4, 5}), values({2}, {6, 7}), values({3}, {8, 9, 10})};
   };
   for (const bool taken : {true, false})
     add({.op = "fused_many",

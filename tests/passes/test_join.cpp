@@ -5,9 +5,8 @@
 namespace ingot {
 namespace {
 
-std::string join(std::string_view text, const KernelOracle& worth = [](const auto&, const auto&) {
-  return true;
-}) {
+std::string join(
+    std::string_view text, const KernelOracle& worth = [](const auto&, const auto&) { return true; }) {
   return run(join_elementwise, text, worth);
 }
 

@@ -88,6 +88,21 @@ class Targets(check_program.Program):
         self.assertIn("My GPU", plan["no_prediction"])
         self.assertIn("--machine", plan["no_prediction"])
 
+    def test_few_launches_in_half_precision(self):
+        self.has_cudnn()
+        for dtype in ("bf16", "f16"):
+            arguments = ("resnet50", "--mode", "train", "--batch-size", "256", "--dtype", dtype, "--target", "h200")
+            plan, single = self.plan(*arguments), self.plan(*arguments, "--skip-pass", "join-elementwise")
+            launches = plan["launches"] + plan["library_calls"]
+            self.assertEqual(launches, plan["prediction"]["launches"])
+            self.assertLess(launches, 600)
+            self.assertGreater(single["launches"] + single["library_calls"], launches + 150)
+            # Casts of weights, and what updates the states of batch norms, are not more of a burden joined.
+            self.assertLessEqual(plan["total_bytes"], single["total_bytes"])
+            self.assertLess(plan["prediction"]["seconds"], single["prediction"]["seconds"])
+            left = [n for n in plan["nodes"] if n["op"] in ("cast", "add", "where")]
+            self.assertLess(len(left), 8, left)
+
     def test_candidates_of_one_op_are_costed(self):
         problem = ["bench", "--op", "conv2d", "--shape", "64x64x56x56", "--shape", "64x64x3x3", "--dtype", "bf16",
                    "--target", "h200", "--candidates", "all"]
