@@ -25,7 +25,7 @@ set(INGOT_CUDNN FALSE)
 set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPUs that kernels are compiled for, e.g. 80;90;100;120")
 
 # ingot_nvcc_object(object source archs...): a command that compiles a .cu file for GPUs of these architectures. Compressed,
-# machine code takes a third.
+# machine code takes a third; the host's code, which launches kernels while a run is recorded, is compiled for size.
 function(ingot_nvcc_object object source)
   set(launcher)
   if(CCACHE)
@@ -39,7 +39,7 @@ function(ingot_nvcc_object object source)
   list(APPEND codes -gencode=arch=compute_${last},code=compute_${last})
   cmake_path(GET source FILENAME name)
   add_custom_command(OUTPUT ${object}
-    COMMAND ${launcher} ${INGOT_NVCC} -std=c++20 -O2 ${codes} --compress-mode=size -Xcompiler=-fPIC -I${PROJECT_SOURCE_DIR} -c ${source} -o ${object}
+    COMMAND ${launcher} ${INGOT_NVCC} -std=c++20 ${codes} --compress-mode=size -Xcompiler=-Os,-fPIC -I${PROJECT_SOURCE_DIR} -c ${source} -o ${object}
       -MD -MF ${object}.d
     DEPENDS ${source} DEPFILE ${object}.d COMMENT "Compiling ${name} for GPUs" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
