@@ -60,7 +60,8 @@ class Compiler {
   }
 
   ProgramPtr run() {
-    lower();
+    lower(0);
+    keep_old_contents();
     split_prepare();
     find_lifetimes();
     assign_storage();
@@ -72,9 +73,47 @@ class Compiler {
  private:
   const Graph& graph() const { return program_->graph_; }
 
-  void lower() {
+  // An output that lies in the memory of a state, and a state's next content that is the content of another,
+  // are to be the old content, which the updates at the end of a run overwrite: they become copies of it.
+  void keep_old_contents() {
+    Graph& g = program_->graph_;
+    std::vector<bool> updated(g.values().size(), false);
+    for (const Update& u : g.updates()) updated[u.state.index] = true;
+    const auto first = static_cast<std::uint32_t>(g.nodes().size());
+    std::vector<ValueId> copies(g.values().size());
+    const auto kept = [&](ValueId v, ValueId into) {
+      ValueId root = v;
+      while (g.value(root).kind == ValueKind::Result && g.value(root).output_index == 0 &&
+             program_->step(g.value(root).producer).is_view)
+        root = g.node(g.value(root).producer).inputs[0];
+      if (!updated[root.index] || root == into) return v;
+      if (ValueId& copy = copies[v.index]; !copy.valid()) {
+        const TensorType type = g.type(v);
+        const NodeId made = g.add_node({"reorder",
+                                        op("reorder").attrs.with("layout", type.layout),
+                                        {v},
+                                        {},
+                                        cat(g.value(root).name, "/old"),
+                                        g.value(v).loc},
+                                       std::span(&type, 1));
+        copy = g.node(made).outputs[0];
+      }
+      return copies[v.index];
+    };
+    const std::vector<Output> outputs = g.outputs();
+    const std::vector<Update> updates = g.updates();
+    g.clear_outputs();
+    g.clear_updates();
+    for (const Output& o : outputs) g.add_output(o.name, kept(o.value, {}));
+    for (const Update& u : updates) g.add_update(u.state, kept(u.value, u.state));
+    lower(first);
+  }
+
+  // The nodes from `first` on.
+  void lower(std::uint32_t first) {
     Program& p = *program_;
-    for (const Node& n : graph().nodes()) {
+    for (std::uint32_t i = first; i < graph().nodes().size(); ++i) {
+      const Node& n = graph().nodes()[i];
       try {
         if (const auto why = p.backend_->refuses(graph(), n))
           throw UsageError(cat(n.op, " cannot run on ", p.backend_->name(), ": ", *why));
