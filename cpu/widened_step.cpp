@@ -85,6 +85,7 @@ class WidenedStep final : public Step {
     for (int i = 0; i < p.num_inputs(); ++i) in_.push_back(p.in(i));
     for (int i = 0; i < p.num_outputs(); ++i) out_.push_back(p.out(i));
     kernel = cat("f32:", inner_->kernel);
+    arithmetic = inner_->arithmetic;
     for (const auto& [i, o] : inner_->in_place)
       if (in_[static_cast<std::size_t>(i)].dtype == out_[static_cast<std::size_t>(o)].dtype)
         in_place.push_back({i, o});

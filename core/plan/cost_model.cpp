@@ -233,12 +233,13 @@ StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& h
   const Efficiency& e = efficiency(m, work, how.kernel, a.dtype);
   const double byte = seconds_a_byte(m, a.working_set);
   const double idle = a.channels > 0.0 ? std::ceil(a.channels / m.lanes) * m.lanes / a.channels : 1.0;
-  const double compute = idle * (a.flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
+  const double flops = a.flops * how.arithmetic;
+  const double compute = idle * (flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
   const double memory = a.bytes * byte / e.memory;
   const double launch = static_cast<double>(how.launches) * m.launch_seconds;
   StepCost c{a.flops, a.bytes, how.launches, 0.0, 0.0, Bound::Latency};
   c.seconds = std::max(compute, memory) + launch;
-  c.roofline_seconds = std::max(a.flops / peak, a.bytes * byte);
+  c.roofline_seconds = std::max(flops / peak, a.bytes * byte);
   c.bound = launch >= std::max(compute, memory) ? Bound::Latency
             : compute > memory                  ? Bound::Compute
                                                 : Bound::Memory;
