@@ -62,6 +62,9 @@ const Problem kProblems[] = {
     {"batch_norm_grad f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64]"},
     {"batch_norm_statistics f32[64] f32[64] f32[64] f32[64] {rows=16, pixels=3136}"},
     {"batch_norm_grad_apply f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64] f32[64]"},
+    {"batch_norm_apply_two f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64] f32[16, 64, 56, 56] f32[64] "
+     "f32[64] "
+     "f32[64] f32[64]"},
     {"batch_norm_apply f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"batch_norm_infer f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"layer_norm f32[1024, 768] f32[768] f32[768] {axis=1}"},

@@ -3,8 +3,15 @@
 //   conv2d_sums             (x, w) -> y, sum, squares             y as conv2d; sums of y and y^2 per channel
 //   batch_norm_statistics   (sum, squares, running_mean, running_var, [valid_rows])
 //                           -> save_mean, save_rstd, new_running_mean, new_running_var
-//   conv2d_grad_input_sums  (dy, w, x, gamma, beta, save_mean, save_rstd, [dy2, residual]) -> u, dgamma,
-//   dbeta batch_norm_grad_apply   (u, x, gamma, save_mean, save_rstd, dgamma, dbeta, [valid_rows]) -> dx
+//   conv2d_grad_input_sums  (dy, w, x, gamma, beta, save_mean, save_rstd, [dy2, residual])
+//                           -> u, dgamma, dbeta
+//                           with has_second, for `residual` x, gamma, beta, mean and rstd of the second
+//                           -> u, dgamma, dbeta, dgamma of the second, dbeta of the second
+//   batch_norm_grad_apply   (u, x, gamma, save_mean, save_rstd, dgamma, dbeta, [valid_rows]) -> dx
+//                           with has_second, before valid_rows x, gamma, mean, rstd, dgamma, dbeta of the
+//                           second
+//                           -> dx, dx of the second
+//   batch_norm_apply_two    (x, gamma, beta, save_mean, save_rstd, the same of a second, [valid_rows]) -> y
 //
 // batch_norm reads its operand twice, for the statistics and for the result; its gradient reads two images or
 // more for its sums. A convolution that made the operand, or the gradient, has each element in a register
@@ -14,9 +21,11 @@
 //   h = (x - mean) rstd,   flat where gamma h + beta [+ residual] <= 0
 //   u = conv2d_grad_input(dy, w) [+ dy2], and 0 where flat;   dbeta = sum u,   dgamma = sum u h
 //
-// is the gradient behind a ReLU, which the residual's branch reads too. batch_norm_statistics is told how
-// many rows and pixels were summed. valid_rows is batch_norm's; what is summed must be 0 in the other rows,
-// which dy = 0 makes of u.
+// is the gradient behind a ReLU, which the residual's branch reads too. With has_second the residual is
+// itself a batch norm's result, not stored: gamma2 h2 + beta2, h2 = (x2 - mean2) rstd2, whose gradients are
+// made along; batch_norm_apply_two is the sum of the two, and its activation. batch_norm_statistics is told
+// how many rows and pixels were summed. valid_rows is batch_norm's; what is summed must be 0 in the other
+// rows, which dy = 0 makes of u.
 //
 // Images share one floating dtype; gamma, beta, statistics and sums are [C] and of that dtype, or f32 beside
 // f16 and bf16; sum and squares are f32 then. Other than batch_norm, which takes the moments in a second pass
@@ -48,19 +57,21 @@ struct BatchNormStatisticsAttrs {
 };
 
 struct BatchNormGradApplyAttrs {
-  bool has_valid = false;
+  bool has_valid = false, has_second = false;
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     v("has_valid", s.has_valid);
+    v("has_second", s.has_second);
   }
 };
 
 struct Conv2dGradInputSumsAttrs : Conv2dGradInputAttrs {
-  bool has_residual = false;  // with it comes dy2
+  bool has_residual = false, has_second = false;  // one of them; with it comes dy2
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
     Conv2dGradInputAttrs::fields(s, v);
     v("has_residual", s.has_residual);
+    v("has_second", s.has_second);
   }
 };
 

@@ -5,6 +5,9 @@
 //   d = conv2d_grad_input(...);  batch_norm_grad(d [+ d2], masked by its ReLU)
 //     ->  u, sums = conv2d_grad_input_sums(...);  batch_norm_grad_apply(u, sums)
 //
+// Where two batch norms were added, as at the end of a block that changes the image's size, both are applied
+// at once and the second's result is not stored: batch_norm_apply_two, and the same ops with has_second.
+//
 // Forward the statistics need not read y. Backward d is masked (and added to d2, where the batch norm has a
 // residual and its result two readers) before it is stored, which also serves a second batch norm that reads
 // the masked gradient. Only where the backend has a kernel that does that.
@@ -42,7 +45,7 @@ class SumsFusion {
       } else if (const auto masked = masked_.find(i); masked != masked_.end()) {
         emit_masked(i, masked->second);
       } else if (const auto left = applied_.find(i); left != applied_.end()) {
-        emit_apply(n, made_.at(left->second));
+        if (done_.insert(i).second) emit_apply(i, left->second);
       } else {
         rw_.copy({i});
       }
@@ -54,10 +57,12 @@ class SumsFusion {
   // A convolution's results in the new graph: the image, then its two sums.
   using Made = std::vector<ValueId>;
 
-  // A masked gradient and how it is made; `grad` is the batch_norm_grad whose sums come with it.
+  // A masked gradient and how it is made; `grad` is the batch_norm_grad whose sums come with it, `second`
+  // that of the other batch norm, or kNone.
+  static constexpr std::uint32_t kNone = NodeId::kNone;
   struct Masked {
     Node node;  // operands of the old graph
-    std::uint32_t grad = 0;
+    std::uint32_t grad = 0, second = kNone;
   };
 
   void find(std::uint32_t i) {
@@ -147,6 +152,7 @@ class SumsFusion {
         if (graph_.type(g) != graph_.type(n.inputs[1])) return;
     }
     if (masked_.contains(root)) return;
+    const std::uint32_t second = residual.valid() ? second_of(n, root == i, residual) : kNone;
     for (const ValueId g : gradients)
       if (!zero_where_not_valid(g, valid_of(n))) return;
     for (std::size_t k = 0; k < gradients.size(); ++k) {
@@ -154,17 +160,50 @@ class SumsFusion {
       if (conv == nullptr || escapes_[gradients[k].index] || users_[gradients[k].index].size() != 1) continue;
       Conv2dGradInputSumsAttrs attrs;
       static_cast<Conv2dGradInputAttrs&>(attrs) = conv->attrs.as<Conv2dGradInputAttrs>();
-      attrs.has_residual = residual.valid();
       Node made = *conv;
       made.op = "conv2d_grad_input_sums";
-      made.attrs = attrs;
       made.inputs.insert(made.inputs.end(), {n.inputs[1], n.inputs[2], beta, n.inputs[3], n.inputs[4]});
-      if (residual.valid()) made.inputs.insert(made.inputs.end(), {gradients[1 - k], residual});
-      if (!accelerated(made)) continue;
-      masked_[root] = {std::move(made), i};
+      if (residual.valid()) made.inputs.push_back(gradients[1 - k]);
+      Node alone = made;
+      attrs.has_residual = residual.valid();
+      alone.attrs = attrs;
+      if (residual.valid()) alone.inputs.push_back(residual);
+      if (second != kNone) {
+        const Node& other = *producer(graph_, residual);
+        attrs.has_residual = false, attrs.has_second = true;
+        made.attrs = attrs;
+        made.inputs.insert(made.inputs.end(), {other.inputs[0], other.inputs[1], other.inputs[2],
+                                               other.outputs[1], other.outputs[2]});
+      }
+      const bool both = second != kNone && accelerated(made);
+      if (!both && !accelerated(alone)) continue;
+      masked_[root] = {both ? std::move(made) : std::move(alone), i, both ? second : kNone};
       if (root != i) applied_[i] = root;
+      if (both) {
+        applied_[second] = root;
+        added_.insert(graph_.value(n.inputs[3]).producer.index);
+      }
       return;
     }
+  }
+
+  // The gradient of the batch norm that made the residual, where the masked gradient of `n` is its own and
+  // nobody else reads the residual.
+  std::uint32_t second_of(const Node& n, bool masks, ValueId residual) const {
+    const Node* f = producer(graph_, residual, "batch_norm");
+    if (f == nullptr || escapes_[residual.index] || users_[residual.index].size() != 1 ||
+        f->outputs[0] != residual || attribute<bool>(*f, "has_residual") ||
+        !attribute<std::string>(*f, "activation").empty() || (masks && n.outputs.size() < 4))
+      return kNone;
+    const ValueId masked = masks ? n.outputs[3] : n.inputs[0];
+    for (const NodeId u : users_[masked.index]) {
+      const Node& g = graph_.node(u);
+      if (g.op == "batch_norm_grad" && g.inputs[0] == masked && g.inputs[1] == f->inputs[0] &&
+          g.inputs[3] == f->outputs[1] && valid_of(g) == valid_of(n) &&
+          attribute<std::string>(g, "activation").empty() && !attribute<bool>(g, "has_dy2"))
+        return u.index;
+    }
+    return kNone;
   }
 
   // The ReLU's result that a mask looks at.
@@ -229,7 +268,17 @@ class SumsFusion {
     n.op = "batch_norm_apply";
     n.attrs = BatchNormApplyAttrs{at.has_valid, at.has_residual, at.activation};
     n.inputs = {conv[0], rw_(old.inputs[1]), rw_(old.inputs[2]), statistics[0], statistics[1]};
-    n.inputs.insert(n.inputs.end(), more.begin(), more.end());
+    if (added_.contains(graph_.value(old.outputs[0]).producer.index)) {
+      const Node& second = *producer(graph_, old.inputs.back());
+      n.op = "batch_norm_apply_two";
+      n.attrs = BatchNormApplyAttrs{at.has_valid, false, at.activation};
+      for (const ValueId v :
+           {second.inputs[0], second.inputs[1], second.inputs[2], second.outputs[1], second.outputs[2]})
+        n.inputs.push_back(rw_(v));
+      if (at.has_valid) n.inputs.push_back(more[0]);
+    } else {
+      n.inputs.insert(n.inputs.end(), more.begin(), more.end());
+    }
     map(old.outputs[0], add(std::move(n))[0]);
   }
 
@@ -242,20 +291,35 @@ class SumsFusion {
       map(old.outputs[0], made[0]);
     } else {
       if (old.outputs.size() > 3) map(old.outputs[3], made[0]);
-      emit_apply(old, made);
+      emit_apply(i, i);
     }
   }
 
-  void emit_apply(const Node& old, const Made& made) {
+  // What is left of batch_norm_grad `i`, and of the other whose gradient is that of `root` too.
+  void emit_apply(std::uint32_t i, std::uint32_t root) {
+    const Masked& masked = masked_.at(root);
+    const Made& made = made_.at(root);
+    const Node &old = graph_.nodes()[masked.grad], *second = nullptr;
+    if (masked.second != kNone) second = &graph_.nodes()[masked.second];
+    done_.insert({masked.grad, masked.second, i});
     Node n = old;
     n.op = "batch_norm_grad_apply";
-    n.attrs = BatchNormGradApplyAttrs{attribute<bool>(old, "has_valid")};
-    n.inputs = {
-        made[0], rw_(old.inputs[1]), rw_(old.inputs[2]), rw_(old.inputs[3]), rw_(old.inputs[4]), made[1],
-        made[2]};
+    n.attrs = BatchNormGradApplyAttrs{attribute<bool>(old, "has_valid"), second != nullptr};
+    n.inputs = {made[0]};
+    const auto operands = [&](const Node& grad, std::size_t sums) {
+      for (const std::size_t k : {1u, 2u, 3u, 4u}) n.inputs.push_back(rw_(grad.inputs[k]));
+      n.inputs.insert(n.inputs.end(), {made[sums], made[sums + 1]});
+    };
+    operands(old, 1);
+    if (second != nullptr) operands(*second, 3);
     if (const ValueId valid = valid_of(old); valid.valid()) n.inputs.push_back(rw_(valid));
-    map(old.outputs[0], add(std::move(n))[0]);
-    map(old.outputs[1], made[1]), map(old.outputs[2], made[2]);
+    const Made dx = add(std::move(n));
+    const auto results = [&](const Node& grad, ValueId image, std::size_t sums) {
+      map(grad.outputs[0], image);
+      map(grad.outputs[1], made[sums]), map(grad.outputs[2], made[sums + 1]);
+    };
+    results(old, dx[0], 1);
+    if (second != nullptr) results(*second, dx[1], 3);
   }
 
   const Graph& graph_;
@@ -266,7 +330,8 @@ class SumsFusion {
   std::set<std::uint32_t> sums_;                    // convolutions that sum
   std::map<std::uint32_t, Masked> masked_;          // by the node where the masked gradient is made
   std::map<std::uint32_t, std::uint32_t> applied_;  // batch_norm_grad to the mask that has its sums
-  std::map<std::uint32_t, Made> made_;              // by the convolution or the mask
+  std::set<std::uint32_t> added_, done_;  // batch norms applied with another; grads that are emitted
+  std::map<std::uint32_t, Made> made_;    // by the convolution or the mask
 };
 
 }  // namespace

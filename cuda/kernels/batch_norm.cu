@@ -19,6 +19,7 @@
 // Occupancy: apply_kernel from 37%: three numbers for each of eight columns beside two rows in flight; at
 //   64 registers it spills.
 // Occupancy: infer_kernel from 37%: the same.
+// Occupancy: infer_two_kernel from 25%: the same of two batch norms.
 #include "cuda/kernels/batch_norm.h"
 
 #include "cuda/base/launch.h"
@@ -330,6 +331,48 @@ __global__ void infer_kernel(const T* x, const T* residual, T* y, const void* ga
   apply_rows<T, V>(x, residual, y, counted_elements(g, valid_rows), g, p, a, relu);
 }
 
+// What is given of a batch norm.
+struct Given {
+  const void *gamma, *beta, *mean, *rstd;
+  ParamKind kind;
+};
+__device__ inline Apply apply_of(const Given& s, int c) {
+  return {read_param(s.mean, s.kind, c), read_param(s.gamma, s.kind, c) * read_param(s.rstd, s.kind, c),
+          read_param(s.beta, s.kind, c)};
+}
+
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
+template <class T, int V>
+__global__ void infer_two_kernel(const T* x, const T* x2, T* y, Given first, Given second,
+                                 const std::int32_t* valid_rows, bool relu, Columns g) {
+  const Place p = place_of<V>(g);
+  if (!p.works) return;
+  Apply a[V], b[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int c = (p.column + k) % g.channels;
+    a[k] = apply_of(first, c);
+    b[k] = apply_of(second, c);
+  }
+  const long long counted = counted_elements(g, valid_rows);
+  const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
+  const long long end = begin + g.share < all ? begin + g.share : all;
+  for (long long row = begin + p.strip; row < end; row += p.strips) {
+    const long long at = row * g.width + p.column;
+    const int here = before<V>(at, g.elements), count = before<V>(at, counted);
+    if (here == 0) continue;
+    float v[V] = {}, w[V] = {};
+    if (count > 0) {
+      load_first<V>(x + at, count, v);
+      load_first<V>(x2 + at, count, w);
+    }
+#pragma unroll
+    for (int k = 0; k < V; ++k)
+      v[k] = k < count ? apply(a[k], v[k], apply(b[k], w[k], 0.0f, false), relu) : 0.0f;
+    store_first<V>(y + at, here, v);
+  }
+}
+
 // From a convolution's sums. The mean's part of the squares is taken off in f64: what is left of them may be
 // small beside it.
 // Bound by: latency: a thread has a channel.
@@ -456,6 +499,31 @@ void batch_norm_statistics(const BatchNormConfig& config, const BatchNormShape& 
   launch(bn::sums_statistics_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), bn::kThreads)),
          dim3(bn::kThreads), 0, stream, static_cast<const float*>(sum), static_cast<const float*>(squares),
          o.valid_rows, bn::columns_of(s, 1), statistics);
+}
+
+void batch_norm_infer_two(const BatchNormConfig& config, const BatchNormShape& s,
+                          const BatchNormInferOperands& first, const BatchNormInferOperands& second,
+                          const Stream& stream) {
+  constexpr const char* kName = "batch_norm_infer_two";
+  bn::check_shape(kName, s);
+  const gpu::ParamKind kind = param_kind(kName, config.params, config.dtype);
+  const auto given = [&](const BatchNormInferOperands& o) {
+    return bn::Given{o.gamma, o.beta, o.mean, o.rstd, kind};
+  };
+  for_floating(kName, config.dtype, [&]<class T>(T*) {
+    if (s.rows * s.pixels * s.channels == 0) return;
+    constexpr int kVector = gpu::Vec16<T>::kSize;
+    const auto with = [&]<int V>() {
+      const bn::Columns g = bn::spread(bn::columns_of(s, V), V);
+      launch(bn::infer_two_kernel<T, V>, bn::grid_of(g, V), dim3(bn::kThreads), 0, stream,
+             static_cast<const T*>(first.x), static_cast<const T*>(second.x), static_cast<T*>(first.y),
+             given(first), given(second), first.valid_rows, config.relu, g);
+    };
+    if (on_16_bytes({first.x, second.x, first.y}) && bn::whole_vectors(s, kVector) != 0)
+      with.template operator()<kVector>();
+    else
+      with.template operator()<1>();
+  });
 }
 
 void batch_norm_infer(const BatchNormConfig& config, const BatchNormShape& s, const BatchNormInferOperands& o,

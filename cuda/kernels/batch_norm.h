@@ -88,6 +88,14 @@ void batch_norm_grad_apply(const BatchNormConfig& config, const BatchNormShape& 
 std::size_t batch_norm_sums_workspace(DType dtype, const BatchNormShape& shape);
 void batch_norm_grad_sums(const BatchNormConfig& config, const BatchNormShape& shape,
                           const BatchNormGradOperands& operands, void* workspace, const Stream& stream);
+// Both at once, of the same gradient: the second's x, gamma, mean, rstd, dgamma, dbeta and dx.
+void batch_norm_grad_apply_two(const BatchNormConfig& config, const BatchNormShape& shape,
+                               const BatchNormGradOperands& first, const BatchNormGradOperands& second,
+                               const Stream& stream);
+// The sum of two, of which the first has valid_rows and y: x, gamma, beta, mean and rstd.
+void batch_norm_infer_two(const BatchNormConfig& config, const BatchNormShape& shape,
+                          const BatchNormInferOperands& first, const BatchNormInferOperands& second,
+                          const Stream& stream);
 // One launch, no workspace.
 void batch_norm_infer(const BatchNormConfig& config, const BatchNormShape& shape,
                       const BatchNormInferOperands& operands, const Stream& stream);

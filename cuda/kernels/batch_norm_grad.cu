@@ -14,6 +14,7 @@
 //   moves once.
 // Occupancy: sums_kernel, grad_apply_kernel from 25%: numbers for each of eight columns beside rows of
 //   three operands in flight; at 64 registers they spill.
+// Occupancy: grad_apply_two_kernel from 25%: the same of two batch norms.
 #include "cuda/base/launch.h"
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/batch_norm_columns.h"
@@ -325,6 +326,47 @@ __global__ void grad_apply_kernel(GradSources<T> from, T* dx, GradParams s, cons
   }
 }
 
+// Both dx of two batch norms whose results were added: u is read once.
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
+template <class T, int V>
+__global__ void grad_apply_two_kernel(const T* u, const T* x, const T* x2, T* dx, T* dx2, GradParams first,
+                                      GradParams second, const std::int32_t* valid_rows, Columns g) {
+  const Place p = place_of<V>(g);
+  if (!p.works) return;
+  const long long counted = counted_elements(g, valid_rows), count = counted / g.channels;
+  const auto apply_to = [&](const GradParams& s, int c) {
+    return apply_of(s, c, read_param(s.rstd, s.kind, c), read_param(s.dgamma, s.kind, c),
+                    read_param(s.dbeta, s.kind, c), count);
+  };
+  GradApply a[V], b[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int c = (p.column + k) % g.channels;
+    a[k] = apply_to(first, c);
+    b[k] = apply_to(second, c);
+  }
+  const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
+  const long long end = begin + g.share < all ? begin + g.share : all;
+  for (long long row = begin + p.strip; row < end; row += p.strips) {
+    const long long at = row * g.width + p.column;
+    const int here = before<V>(at, g.elements), exist = before<V>(at, counted);
+    if (here == 0) continue;
+    float v[V] = {}, w[V] = {}, d[V] = {};
+    if (exist > 0) {
+      load_first<V>(u + at, exist, d);
+      load_first<V>(x + at, exist, v);
+      load_first<V>(x2 + at, exist, w);
+    }
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      v[k] = k < exist ? apply(a[k], d[k], v[k]) : 0.0f;
+      w[k] = k < exist ? apply(b[k], d[k], w[k]) : 0.0f;
+    }
+    store_first<V>(dx + at, here, v);
+    store_first<V>(dx2 + at, here, w);
+  }
+}
+
 // ---- Launches -------------------------------------------------------------------------------------------
 
 template <class T>
@@ -428,6 +470,27 @@ void batch_norm_grad_sums(const BatchNormConfig& config, const BatchNormShape& s
               [&]<class T, int V>(const bn::GradImages<T>& images, const bn::GradParams& params) {
                 bn::launch_sums<T, V>(s, images, o.valid_rows, params, static_cast<float*>(workspace),
                                       nullptr, stream);
+              });
+}
+
+void batch_norm_grad_apply_two(const BatchNormConfig& config, const BatchNormShape& s,
+                               const BatchNormGradOperands& first, const BatchNormGradOperands& o,
+                               const Stream& stream) {
+  if (s.rows * s.pixels == 0) return;
+  with_images("batch_norm_grad_apply_two", config, s, first,
+              [&]<class T, int V>(const bn::GradImages<T>& images, const bn::GradParams& params) {
+                const bn::GradParams second{o.gamma,  o.save_mean, o.save_rstd, nullptr,
+                                            o.dgamma, o.dbeta,     params.kind};
+                const auto run = [&]<int W>() {
+                  const bn::Columns g = bn::spread(bn::columns_of(s, W), W);
+                  launch(bn::grad_apply_two_kernel<T, W>, bn::grid_of(g, W), dim3(bn::kThreads), 0, stream,
+                         images.from.dy, images.from.x, static_cast<const T*>(o.x), images.dx,
+                         static_cast<T*>(o.dx), params, second, first.valid_rows, g);
+                };
+                if (on_16_bytes({o.x, o.dx}))
+                  run.template operator()<V>();
+                else
+                  run.template operator()<1>();
               });
 }
 

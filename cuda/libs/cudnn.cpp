@@ -34,7 +34,7 @@ std::string text_of(const CudnnConv& c) {
                          ",", c.stride[1], " padding ", c.padding[0], ",", c.padding[1], " dilation ",
                          c.dilation[0], ",", c.dilation[1], " groups ", c.groups);
   add_words(text, std::pair(c.bias, " bias"), std::pair(c.residual, " residual"), std::pair(c.relu, " relu"),
-            std::pair(c.sums, " sums"), std::pair(c.allow_tf32, " tf32"),
+            std::pair(c.sums, " sums"), std::pair(c.second, " second"), std::pair(c.allow_tf32, " tf32"),
             std::pair(!c.deterministic, " nondeterministic"));
   return text;
 }
@@ -190,18 +190,37 @@ Tensor behind_batch_norm(Built& b, const CudnnConv& c, Tensor dy, fe::graph::Ten
     return g.pointwise(x, y, pointwise(mode));
   };
   using enum fe::PointwiseMode_t;
-  const Tensor x = operand("normalised", 21);
-  const Tensor scale = channel_operand(b, "scale", 11, c.c), bias = channel_operand(b, "bias", 12, c.c),
-               mean = channel_operand(b, "mean", 13, c.c), rstd = channel_operand(b, "rstd", 14, c.c);
-  Tensor y = of(of(of(of(x, mean, SUB), rstd, MUL), scale, MUL), bias, ADD);
-  if (c.residual) {
-    dy = of(dy, operand("second", 22), ADD);
-    y = of(y, operand("residual", 23), ADD);
+  struct Norm {
+    Tensor x, scale, bias, mean, rstd;
+  };
+  // Its images are numbered from `image`, its channels' from `each`.
+  const auto norm = [&](std::int64_t image_id, std::int64_t each) {
+    const auto channel = [&](const char* name) { return channel_operand(b, name, each++, c.c); };
+    Norm n;
+    n.x = operand("normalised", image_id);
+    n.scale = channel("scale"), n.bias = channel("bias"), n.mean = channel("mean"), n.rstd = channel("rstd");
+    return n;
+  };
+  const auto result = [&](const Norm& n) {
+    return of(of(of(of(n.x, n.mean, SUB), n.rstd, MUL), n.scale, MUL), n.bias, ADD);
+  };
+  const Norm first = norm(21, 11);
+  Tensor y = result(first);
+  if (c.residual || c.second) dy = of(dy, operand("second", 22), ADD);
+  if (c.residual) y = of(y, operand("residual", 23), ADD);
+  Norm second;
+  if (c.second) {
+    second = norm(23, 31);
+    y = of(y, result(second), ADD);
   }
   const Tensor u = of(dy, y, RELU_BWD);
-  const auto [dscale, dbias, own, slope, shift] =
-      g.dbn_weight(u, x, mean, rstd, scale, fe::graph::DBN_weight_attributes());
-  channel_result(b, dscale, 15), channel_result(b, dbias, 16);
+  const auto sums = [&](const Norm& n, std::int64_t id) {
+    const auto [dscale, dbias, own, slope, shift] =
+        g.dbn_weight(u, n.x, n.mean, n.rstd, n.scale, fe::graph::DBN_weight_attributes());
+    channel_result(b, dscale, id), channel_result(b, dbias, id + 1);
+  };
+  sums(first, 15);
+  if (c.second) sums(second, 35);
   return u;
 }
 

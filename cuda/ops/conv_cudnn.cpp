@@ -66,7 +66,7 @@ std::unique_ptr<Step> cudnn_conv2d_grad_input_sums(const Problem& p) {
   if (const std::string why = sums_refuse(p); !why.empty()) return p.decline(why);
   const auto& a = p.attrs<Conv2dGradInputSumsAttrs>();
   CudnnConv q;
-  q.sums = true, q.residual = a.has_residual;
+  q.sums = true, q.residual = a.has_residual, q.second = a.has_second;
   return planned(p, a, ConvDirection::GradInput, p.out(), p.in(1), p.in(0), q);
 }
 

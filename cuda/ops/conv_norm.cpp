@@ -4,6 +4,7 @@
 // (CudaBackend::accelerates).
 #include "core/ops/conv_norm.h"
 
+#include "core/ops/norm.h"
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/conv.h"
 #include "cuda/ops/cudnn.h"
@@ -58,11 +59,12 @@ std::unique_ptr<Step> lower_grad_input_sums(const Problem& p) {
   const ConvProblem q = problem_of(p, a, p.out().shape, p.in(1).shape);
   const BatchNormShape s = image_shape(p.out().shape);
   const BatchNormConfig config{.dtype = q.dtype, .params = p.in(3).dtype, .relu = true};
-  const std::size_t y_bytes = a.has_residual ? aligned(p.out().bytes()) : 0;
+  const bool two = a.has_residual || a.has_second;
+  const std::size_t y_bytes = two ? aligned(p.out().bytes()) : 0;
   return launch_step(
       "conv_grad_input+sums",
-      [q, s, config, y_bytes, residual = a.has_residual](void* const* in, void* const* out, void* workspace,
-                                                         const Stream& stream) {
+      [q, s, config, y_bytes, two, second = a.has_second](void* const* in, void* const* out, void* workspace,
+                                                          const Stream& stream) {
         void* const rest = static_cast<std::byte*>(workspace) + y_bytes;
         conv_grad_input(q, in[0], in[1], out[0], rest, stream);
         BatchNormGradOperands o{.dy = out[0],
@@ -74,19 +76,32 @@ std::unique_ptr<Step> lower_grad_input_sums(const Problem& p) {
                                 .dgamma = out[1],
                                 .dbeta = out[2],
                                 .dresidual = out[0]};
-        if (residual) {
-          batch_norm_infer(config, s,
-                           {.x = in[2],
-                            .gamma = in[3],
-                            .beta = in[4],
-                            .mean = in[5],
-                            .rstd = in[6],
-                            .residual = in[8],
-                            .y = workspace},
-                           stream);
+        if (two) {
+          BatchNormInferOperands y{.x = in[2],
+                                   .gamma = in[3],
+                                   .beta = in[4],
+                                   .mean = in[5],
+                                   .rstd = in[6],
+                                   .residual = second ? nullptr : in[8],
+                                   .y = workspace};
+          if (second)
+            batch_norm_infer_two(config, s, y,
+                                 {.x = in[8], .gamma = in[9], .beta = in[10], .mean = in[11], .rstd = in[12]},
+                                 stream);
+          else
+            batch_norm_infer(config, s, y, stream);
           o.y = workspace, o.dy2 = in[7];
         }
         batch_norm_grad_sums(config, s, o, rest, stream);
+        if (second)
+          batch_norm_grad_sums({.dtype = config.dtype, .params = config.params}, s,
+                               {.dy = out[0],
+                                .x = in[8],
+                                .save_mean = in[11],
+                                .save_rstd = in[12],
+                                .dgamma = out[3],
+                                .dbeta = out[4]},
+                               rest, stream);
       },
       y_bytes + std::max(conv_grad_input_workspace(q), batch_norm_sums_workspace(q.dtype, s)));
 }
@@ -113,41 +128,80 @@ std::unique_ptr<Step> lower_statistics(const Problem& p) {
       0, {{2, 2}, {3, 3}});
 }
 
-std::unique_ptr<Step> lower_grad_apply(const Problem& p) {
-  const TensorType& x = p.in(1);
-  if (!is_float(x.dtype) || !all_operands(p, [&](const TensorType& t) {
-        return t.shape.rank() < 2 ? is_plain(t)
-                                  : t.same_memory({t.dtype, t.shape, Layout::channels_last(x.shape.rank())});
-      }))
-    return nullptr;
-  return launch_step("batch_norm",
-                     [config = BatchNormConfig{.dtype = x.dtype, .params = p.in(2).dtype},
-                      s = image_shape(x.shape), valid = p.attrs<BatchNormGradApplyAttrs>().has_valid](
-                         void* const* in, void* const* out, void*, const Stream& stream) {
-                       batch_norm_grad_apply(
-                           config, s,
-                           {.dy = in[0],
-                            .x = in[1],
-                            .gamma = in[2],
-                            .save_mean = in[3],
-                            .save_rstd = in[4],
-                            .valid_rows = valid ? static_cast<const std::int32_t*>(in[7]) : nullptr,
-                            .dx = out[0],
-                            .dgamma = in[5],
-                            .dbeta = in[6]},
-                           stream);
-                     },
-                     0, {{1, 0}, {0, 0}});
+// Images channels-last, whatever their rank.
+bool lies_well(const Problem& p, const TensorType& x) {
+  return is_float(x.dtype) && all_operands(p, [&](const TensorType& t) {
+           return t.shape.rank() < 2
+                      ? is_plain(t)
+                      : t.same_memory({t.dtype, t.shape, Layout::channels_last(x.shape.rank())});
+         });
 }
 
-// Channels last whatever the rank.
-Backend::Layouts grad_apply_layouts(const Problem& p, const std::vector<bool>&) {
+std::unique_ptr<Step> lower_grad_apply(const Problem& p) {
+  const TensorType& x = p.in(1);
+  if (!lies_well(p, x)) return nullptr;
+  const auto& a = p.attrs<BatchNormGradApplyAttrs>();
+  return launch_step(
+      "batch_norm",
+      [config = BatchNormConfig{.dtype = x.dtype, .params = p.in(2).dtype}, s = image_shape(x.shape),
+       second = a.has_second, valid = a.has_valid ? p.num_inputs() - 1 : -1](
+          void* const* in, void* const* out, void*, const Stream& stream) {
+        BatchNormGradOperands o{.dy = in[0],
+                                .x = in[1],
+                                .gamma = in[2],
+                                .save_mean = in[3],
+                                .save_rstd = in[4],
+                                .dx = out[0],
+                                .dgamma = in[5],
+                                .dbeta = in[6]};
+        if (valid >= 0) o.valid_rows = static_cast<const std::int32_t*>(in[valid]);
+        if (second)
+          batch_norm_grad_apply_two(config, s, o,
+                                    {.x = in[7],
+                                     .gamma = in[8],
+                                     .save_mean = in[9],
+                                     .save_rstd = in[10],
+                                     .dx = out[1],
+                                     .dgamma = in[11],
+                                     .dbeta = in[12]},
+                                    stream);
+        else
+          batch_norm_grad_apply(config, s, o, stream);
+      },
+      0, op("batch_norm_grad_apply").in_place(p.node.attrs, p.num_inputs()));
+}
+
+std::unique_ptr<Step> lower_apply_two(const Problem& p) {
+  const TensorType& x = p.in(0);
+  if (!lies_well(p, x)) return nullptr;
+  const auto& a = p.attrs<BatchNormApplyAttrs>();
+  return launch_step(
+      "batch_norm",
+      [config = BatchNormConfig{.dtype = x.dtype, .params = p.in(1).dtype, .relu = a.activation == "relu"},
+       s = image_shape(x.shape),
+       valid = a.has_valid](void* const* in, void* const* out, void*, const Stream& stream) {
+        batch_norm_infer_two(config, s,
+                             {.x = in[0],
+                              .gamma = in[1],
+                              .beta = in[2],
+                              .mean = in[3],
+                              .rstd = in[4],
+                              .valid_rows = valid ? static_cast<const std::int32_t*>(in[10]) : nullptr,
+                              .y = out[0]},
+                             {.x = in[5], .gamma = in[6], .beta = in[7], .mean = in[8], .rstd = in[9]},
+                             stream);
+      },
+      0, {{0, 0}, {5, 0}});
+}
+
+// As lies_well() wants them.
+Backend::Layouts apply_layouts(const Problem& p, const std::vector<bool>&) {
   const auto of = [](const TensorType& t) {
     return t.shape.rank() > 1 ? Layout::channels_last(t.shape.rank()) : Layout::row_major();
   };
   Backend::Layouts l;
   for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(of(p.in(i)));
-  l.outputs.push_back(of(p.out()));
+  for (int k = 0; k < p.num_outputs(); ++k) l.outputs.push_back(of(p.out(k)));
   return l;
 }
 
@@ -162,7 +216,8 @@ void add_conv_norm(LoweringTable& table) {
   both("conv2d_sums", cudnn_conv2d_sums, lower_conv2d_sums);
   both("conv2d_grad_input_sums", cudnn_conv2d_grad_input_sums, lower_grad_input_sums);
   table.add("batch_norm_statistics", {.lower = lower_statistics});
-  table.add("batch_norm_grad_apply", {.lower = lower_grad_apply, .layouts = grad_apply_layouts});
+  table.add("batch_norm_grad_apply", {.lower = lower_grad_apply, .layouts = apply_layouts});
+  table.add("batch_norm_apply_two", {.lower = lower_apply_two, .layouts = apply_layouts});
 }
 
 }  // namespace ingot::cuda

@@ -98,6 +98,39 @@ INGOT_OP_CASES(conv_norm) {
          .inputs = with(backward({2, 8, 4, 3}, {8, c, 3, 3}, {2, c, 4, 3}),
                         {uniform({2, c, 4, 3}), uniform({2, c, 4, 3})})});
 
+  const auto second = [&](const Shape& x) {
+    Conv2dGradInputSumsAttrs a = to(x, false);
+    a.has_second = true;
+    return a;
+  };
+  // As above, the residual being 4 h2 + 2, which is 2 x2.
+  add({.op = "conv2d_grad_input_sums",
+       .name = "second_by_hand",
+       .attrs = second({2, 1, 1, 2}),
+       .inputs = {values({2, 1, 1, 2}, {1, 2, 3, 4}), values({1, 1, 1, 1}, {10}),
+                  values({2, 1, 1, 2}, {1, -1, 0.25, 3}), values({1}, {2}), values({1}, {-1}),
+                  values({1}, {0}), values({1}, {1}), values({2, 1, 1, 2}, {1, 1, 1, 2}),
+                  values({2, 1, 1, 2}, {0, 2, 0, -4}), values({1}, {4}), values({1}, {2}), values({1}, {1}),
+                  values({1}, {0.5})},
+       .shapes = {{2, 1, 1, 2}, {1}, {1}, {1}, {1}},
+       // h2 = (x2 - 1) / 2, of the first two -0.5 and 0.5
+       .expected = {{11, 21, 0, 0}, {-10}, {32}, {5}, {32}}});
+  for (const std::int64_t c : {5, 16})
+    add({.op = "conv2d_grad_input_sums",
+         .name = cat("second_", c),
+         .attrs = second({2, c, 4, 3}),
+         .inputs = with(backward({2, 8, 4, 3}, {8, c, 1, 1}, {2, c, 4, 3}),
+                        {uniform({2, c, 4, 3}), uniform({2, c, 4, 3}), uniform({c}), uniform({c}),
+                         uniform({c}), positive({c})})});
+  Conv2dGradInputSumsAttrs both = second({2, 5, 4, 4});
+  both.has_residual = true;
+  add_error({.op = "conv2d_grad_input_sums",
+             .name = "residual_and_second",
+             .attrs = both,
+             .inputs = {f32({2, 3, 4, 4}), f32({3, 5, 1, 1}), f32({2, 5, 4, 4}), f32({5}), f32({5}), f32({5}),
+                        f32({5})},
+             .message = "not both"});
+
   const auto apply = [](const Shape& x) {
     return std::vector<InputSpec>{uniform(x),       uniform(x),      uniform({x[1]}), uniform({x[1]}),
                                   positive({x[1]}), uniform({x[1]}), uniform({x[1]})};
@@ -118,6 +151,46 @@ INGOT_OP_CASES(conv_norm) {
          .inputs = with(apply({5, 16, 2, 3}), {scalar(valid, DType::I32)}),
          .shapes = {{5, 16, 2, 3}},
          .constant = valid == 0});
+  const auto two = [&](const Shape& x) {
+    return with(apply(x), {uniform(x), uniform({x[1]}), uniform({x[1]}), positive({x[1]}), uniform({x[1]}),
+                           uniform({x[1]})});
+  };
+  for (const Shape& x : {Shape{4, 3, 3, 2}, Shape{3, 16, 2, 3}})
+    add({.op = "batch_norm_grad_apply",
+         .name = cat("second_", x[1]),
+         .attrs = BatchNormGradApplyAttrs{.has_second = true},
+         .inputs = two(x),
+         .shapes = {x, x}});
+  add({.op = "batch_norm_grad_apply",
+       .name = "second_valid_rows",
+       .attrs = BatchNormGradApplyAttrs{.has_valid = true, .has_second = true},
+       .inputs = with(two({5, 16, 2, 3}), {scalar(3, DType::I32)})});
+
+  const auto sum = [](const Shape& x) {
+    std::vector<InputSpec> in;
+    for (int i = 0; i < 2; ++i)
+      in.insert(in.end(), {uniform(x), uniform({x[1]}), uniform({x[1]}), uniform({x[1]}), positive({x[1]})});
+    return in;
+  };
+  add({.op = "batch_norm_apply_two",
+       .name = "by_hand",
+       .inputs = {values({2, 1}, {1, 3}), values({1}, {2}), values({1}, {1}), values({1}, {2}),
+                  values({1}, {0.5}), values({2, 1}, {5, 7}), values({1}, {1}), values({1}, {10}),
+                  values({1}, {5}), values({1}, {2})},
+       .shapes = {{2, 1}},
+       .expected = {{0 + 10, 2 + 14}}});
+  for (const Shape& x : {Shape{4, 3, 3, 2}, Shape{5, 4}, Shape{2, 70, 3}})
+    add({.op = "batch_norm_apply_two", .name = cat("channels_", x[1]), .inputs = sum(x), .shapes = {x}});
+  add({.op = "batch_norm_apply_two",
+       .name = "valid_relu",
+       .attrs = BatchNormApplyAttrs{.has_valid = true, .activation = "relu"},
+       .inputs = with(sum({5, 16, 2, 3}), {scalar(3, DType::I32)})});
+  add_error({.op = "batch_norm_apply_two",
+             .name = "residual",
+             .attrs = BatchNormApplyAttrs{.has_residual = true},
+             .inputs = std::vector<TensorType>(10, f32({2, 3})),
+             .message = "is the residual"});
+
   add_error({.op = "batch_norm_grad_apply",
              .name = "sums",
              .inputs = {f32({2, 3, 4}), f32({2, 3, 4}), f32({3}), f32({3}), f32({3}), f32({3}), f32({4})},

@@ -189,6 +189,50 @@ output "dr" = %dr
             want);
 }
 
+// The residual is a batch norm's, too: it is not stored, and both have their gradients from one reading.
+TEST(FuseSums, TwoBatchNormsAdded) {
+  const std::string inputs = cat(kBackward, R"(
+%g2 = input "gamma2" : f32[5]
+%k = input "k" : f32[5, 3, 1, 1]
+)");
+  constexpr std::string_view kOutputs = R"(
+output "dx" = %dx
+output "dg" = %dg
+output "db" = %db
+output "dx2" = %dx2
+output "dg2" = %dg2
+output "db2" = %db2
+output "nm" = %nm
+output "nm2" = %nm2
+output "y2" = %y2
+)";
+  EXPECT_EQ(run(fuse_sums, cat(inputs, R"(
+%c = conv2d(%dy, %k) : f32[2, 5, 4, 4]
+%e = conv2d(%dy, %k) {padding=[0, 0]} : f32[2, 5, 4, 4]
+%z, %zm, %zr, %nm2, %nv2 = batch_norm(%e, %g2, %b, %m, %v) : f32[2, 5, 4, 4], f32[5], f32[5], f32[5], f32[5]
+%y, %sm, %sr, %nm, %nv = batch_norm(%c, %g, %b, %m, %v, %z) {has_residual=true, activation="relu"} : f32[2, 5, 4, 4], f32[5], f32[5], f32[5], f32[5]
+%y2 = neg(%y) : f32[2, 5, 4, 4]
+%d = conv2d_grad_input(%dy, %w) {input_shape=[2, 5, 4, 4]} : f32[2, 5, 4, 4]
+%sum = add(%d, %d2) : f32[2, 5, 4, 4]
+%zero = full() {value=0} : f32[]
+%flat = le(%y, %zero) : bool[2, 5, 4, 4]
+%u = where(%flat, %zero, %sum) : f32[2, 5, 4, 4]
+%dx2, %dg2, %db2 = batch_norm_grad(%u, %e, %g2, %zm, %zr) : f32[2, 5, 4, 4], f32[5], f32[5]
+%dx, %dg, %db = batch_norm_grad(%u, %c, %g, %sm, %sr) : f32[2, 5, 4, 4], f32[5], f32[5]
+)", kOutputs),
+                always),
+            canonical(cat(inputs, R"(
+%c, %s, %q = conv2d_sums(%dy, %k) : f32[2, 5, 4, 4], f32[5], f32[5]
+%e, %s2, %q2 = conv2d_sums(%dy, %k) {padding=[0, 0]} : f32[2, 5, 4, 4], f32[5], f32[5]
+%zm, %zr, %nm2, %nv2 = batch_norm_statistics(%s2, %q2, %m, %v) {rows=2, pixels=16} : f32[5], f32[5], f32[5], f32[5]
+%sm, %sr, %nm, %nv = batch_norm_statistics(%s, %q, %m, %v) {rows=2, pixels=16} : f32[5], f32[5], f32[5], f32[5]
+%y = batch_norm_apply_two(%c, %g, %b, %sm, %sr, %e, %g2, %b, %zm, %zr) {activation="relu"} : f32[2, 5, 4, 4]
+%y2 = neg(%y) : f32[2, 5, 4, 4]
+%u, %dg, %db, %dg2, %db2 = conv2d_grad_input_sums(%dy, %w, %c, %g, %b, %sm, %sr, %d2, %e, %g2, %b, %zm, %zr) {input_shape=[2, 5, 4, 4], has_second=true} : f32[2, 5, 4, 4], f32[5], f32[5], f32[5], f32[5]
+%dx, %dx2 = batch_norm_grad_apply(%u, %c, %g, %sm, %sr, %dg, %db, %e, %g2, %zm, %zr, %dg2, %db2) {has_second=true} : f32[2, 5, 4, 4], f32[2, 5, 4, 4]
+)", kOutputs)));
+}
+
 TEST(FuseSums, LeavesOthersAlone) {
   const std::string_view outputs = "output \"dx\" = %dx\n";
   for (const std::string_view text : {// The unmasked gradient is read by others too.
