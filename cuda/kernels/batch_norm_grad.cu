@@ -244,8 +244,9 @@ __global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams params
   store_floats<V>(to + static_cast<long long>(g.parts) * g.width, sum_ux);
 }
 
-// Adds up the parts of 8 channels; table[0 .. 3][channel], where there is one, becomes the fields of
-// GradApply. Bound by: latency: a channel has a few parts.
+// Adds up the parts of 8 channels; table[0 .. 3][channel], if there is one, becomes the fields of
+// GradApply.
+// Bound by: latency: a channel has a few parts.
 __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* partial, float* table,
                                    Columns g, GradParams s) {
   GPU_SHARED(slots, float, [kStrips][kStripColumns + 1]);
