@@ -35,15 +35,20 @@ struct Placed {
 };
 constexpr Placed kPlaced[] = {{"matmul", Work::Product},
                               {"conv2d", Work::Convolution},
+                              {"conv2d_sums", Work::Convolution},
                               {"conv2d_grad_input", Work::ConvolutionGradInput},
+                              {"conv2d_grad_input_sums", Work::ConvolutionGradInput},
                               {"conv2d_grad_input_unpooled", Work::ConvolutionGradInput},
                               {"conv2d_grad_weight", Work::ConvolutionGradWeight},
                               {"conv2d_grad_weight_unpooled", Work::ConvolutionGradWeight},
                               {"batch_norm", Work::Normalisation},
                               {"batch_norm_apply", Work::Normalisation},
+                              {"batch_norm_apply_two", Work::Normalisation},
                               {"batch_norm_infer", Work::Normalisation},
+                              {"batch_norm_statistics", Work::Reduction},
                               {"layer_norm", Work::Normalisation},
                               {"batch_norm_grad", Work::NormalisationGrad},
+                              {"batch_norm_grad_apply", Work::NormalisationGrad},
                               {"layer_norm_grad", Work::NormalisationGrad},
                               {"max_pool2d", Work::Pooling},
                               {"avg_pool2d", Work::Pooling},
@@ -93,7 +98,7 @@ constexpr Placed kPlaced[] = {{"matmul", Work::Product},
 
 // The weight of a convolution or of its gradients.
 const Shape& weight_of(const Graph& g, const Node& n) {
-  if (n.op == "conv2d") return g.type(n.inputs.at(1)).shape;
+  if (n.op == "conv2d" || n.op.ends_with("_sums")) return g.type(n.inputs.at(1)).shape;
   return g.type(n.op.starts_with("conv2d_grad_input") ? n.inputs.back() : n.outputs.at(0)).shape;
 }
 
