@@ -1,5 +1,6 @@
 #include "cpu/widened_step.h"
 
+#include "core/base/half_types.h"
 #include "core/op/registry.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/level.h"
@@ -9,10 +10,6 @@
 namespace ingot::cpu {
 
 namespace {
-
-bool is_half(DType d) {
-  return d == DType::F16 || d == DType::BF16;
-}
 
 TensorType in_f32(TensorType t) {
   if (is_half(t.dtype)) t.dtype = DType::F32;
