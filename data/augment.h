@@ -16,9 +16,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/ir/type.h"
+#include "data/dataset.h"
 
 namespace ingot {
 
@@ -27,6 +29,9 @@ struct Augment {
   std::int64_t crop_padding = 0;
   // Mirrors every second sample, on average.
   bool horizontal_flip = false;
+  // Reads random parts of images; for data sets that have them (Dataset::has_crops), such as folders of
+  // images.
+  std::optional<RandomResizedCrop> random_resized_crop = {};
   // One figure per channel, or one for all; empty leaves out the step. In units of the scaled sample.
   std::vector<float> mean = {}, stddev = {};
 };
@@ -56,9 +61,10 @@ class SampleTransform {
   bool identity_ = false, flip_ = false;
   std::int64_t crop_padding_ = 0;
   std::int64_t channels_ = 1, height_ = 1, width_ = 1;
-  std::ptrdiff_t pixel_stride_ = 1, channel_stride_ = 0;  // of the output, in elements
-  std::vector<float> mean_, stddev_;                      // one per channel, or empty
-  std::vector<float> table_;                              // 256 results per channel, for u8
+  std::ptrdiff_t in_pixel_stride_ = 1, in_channel_stride_ = 0;  // in elements
+  std::ptrdiff_t pixel_stride_ = 1, channel_stride_ = 0;        // of the output
+  std::vector<float> mean_, stddev_;                            // one per channel, or empty
+  std::vector<float> table_;                                    // 256 results per channel, for u8
 };
 
 }  // namespace ingot

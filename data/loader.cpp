@@ -15,6 +15,7 @@
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/base/philox.h"
+#include "data/draws.h"
 
 namespace ingot {
 
@@ -89,6 +90,7 @@ struct DataLoader::Impl {
 
   // Guarded by `mutex`, as are the slots that no worker is filling and the caller does not hold.
   std::mutex mutex;
+  mutable std::mutex bad_mutex;  // of `skipped` and `known_bad`
   std::condition_variable may_claim, finished;
   std::uint64_t claimed = 0, released = 0;
   int busy = 0;
@@ -96,6 +98,8 @@ struct DataLoader::Impl {
   std::vector<std::int64_t> order;
   std::uint64_t order_epoch = 0;
   bool order_known = false;
+  SkippedSamples skipped;
+  std::vector<bool> known_bad;  // by sample; empty until one was found
 
   std::vector<std::thread> threads;
 
@@ -120,6 +124,19 @@ struct DataLoader::Impl {
     if (per_epoch == 0)
       throw UsageError(
           cat("with drop_last, batches of ", o.batch_size, " leave nothing of ", size, " samples"));
+    if (o.augment.random_resized_crop) {
+      const RandomResizedCrop& c = *o.augment.random_resized_crop;
+      if (!dataset->has_crops())
+        throw UsageError(
+            "random_resized_crop cuts parts out of image files, and this data set holds samples of one size; "
+            "use "
+            "crop_padding");
+      if (!(c.least > 0.0 && c.least <= c.most && c.most <= 1.0 && c.narrowest > 0.0 &&
+            c.narrowest <= c.widest))
+        throw UsageError(
+            cat("random_resized_crop: expected 0 < least <= most <= 1 and 0 < narrowest <= widest, got ",
+                c.least, ", ", c.most, ", ", c.narrowest, ", ", c.widest));
+    }
     input_type = batched(transform.output_type(), o.batch_size);
     target_type = batched(dataset->target_type(), o.batch_size);
     slots.resize(o.workers == 0 ? 1 : static_cast<std::size_t>(o.prefetch) + 1);
@@ -177,21 +194,48 @@ struct DataLoader::Impl {
     std::copy_n(order.begin() + first, batch.valid, batch.indices.begin());
   }
 
-  void fill(Batch& batch, std::vector<std::byte>& scratch) const {
+  // Reads one sample, and notes one that is left out: a thread that fills a batch does not hold the mutex.
+  bool read_sample(const Batch& batch, std::int64_t index, std::span<std::byte> sample,
+                   std::span<std::byte> target) {
+    try {
+      if (options.augment.random_resized_crop) {
+        Draws draws(options.seed, "crop", batch.epoch, index);
+        dataset->read_cropped(index, *options.augment.random_resized_crop, draws, sample, target);
+      } else {
+        dataset->read(index, sample, target);
+      }
+      return true;
+    } catch (const BadSample& bad) {
+      if (options.bad_samples == BadSamples::Refuse) throw;
+      const std::lock_guard lock(bad_mutex);
+      if (known_bad.empty()) known_bad.resize(static_cast<std::size_t>(size));
+      if (!known_bad[static_cast<std::size_t>(index)]) {
+        known_bad[static_cast<std::size_t>(index)] = true;
+        ++skipped.count;
+        if (skipped.messages.size() < SkippedSamples::kMostMessages)
+          skipped.messages.push_back(bad.message());
+      }
+      return false;
+    }
+  }
+
+  void fill(Batch& batch, std::vector<std::byte>& scratch) {
     const std::size_t row = transform.output_type().bytes(), target_row = dataset->target_type().bytes();
     std::byte* input = batch.input.as_bytes().data();
     std::byte* target = batch.target.as_bytes().data();
+    std::size_t kept = 0;
     for (const std::int64_t index : batch.indices) {
       const std::span<std::byte> target_span(target, target_row);
-      if (transform.identity()) {
-        dataset->read(index, {input, row}, target_span);
-      } else {
-        dataset->read(index, scratch, target_span);
+      const std::span<std::byte> sample = transform.identity() ? std::span(input, row) : std::span(scratch);
+      if (!read_sample(batch, index, sample, target_span)) continue;
+      if (!transform.identity())
         transform.apply(scratch.data(), input, transform.choose(options.seed, batch.epoch, index));
-      }
       input += row;
       target += target_row;
+      batch.indices[kept++] = index;
     }
+    batch.indices.resize(kept);
+    batch.valid = static_cast<std::int64_t>(kept);
     const auto padding = static_cast<std::size_t>(options.batch_size - batch.valid);
     if (padding != 0) {
       std::memset(input, 0, padding * row);
@@ -310,6 +354,10 @@ const LoaderOptions& DataLoader::options() const {
 }
 double DataLoader::wait_seconds() const {
   return impl_->waited;
+}
+SkippedSamples DataLoader::skipped() const {
+  const std::lock_guard lock(impl_->bad_mutex);
+  return impl_->skipped;
 }
 std::size_t DataLoader::buffer_bytes() const {
   return impl_->slots.size() * (impl_->input_type.bytes() + impl_->target_type.bytes());

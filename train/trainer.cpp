@@ -71,6 +71,8 @@ struct Trainer::Impl {
   std::string loaded_from;
   TensorList loaded;  // states to start from, until a training session holds them
   std::optional<Normalisation> normalisation;
+  SampleNotes notes;
+  SkippedSamples left_out;
   std::atomic<bool> stop{false};
   Progress progress;
 
@@ -249,6 +251,10 @@ struct Trainer::Impl {
     if (normalisation)
       m["normalisation"] =
           nlohmann::json{{"mean", normalisation->mean}, {"stddev", normalisation->stddev}}.dump();
+    if (!notes.class_names.empty())  // names of folders, which need not be UTF-8
+      m["class_names"] =
+          nlohmann::json(notes.class_names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    if (!notes.preparation.empty()) m["preparation"] = notes.preparation;
     return m;
   }
 
@@ -261,6 +267,19 @@ struct Trainer::Impl {
     } catch (const nlohmann::json::exception& e) {
       throw FormatError(cat("'", path, "': the normalisation is damaged: ", e.what()));
     }
+  }
+
+  static SampleNotes read_notes(const Metadata& metadata, const std::string& path) {
+    SampleNotes notes;
+    if (const auto it = metadata.find("preparation"); it != metadata.end()) notes.preparation = it->second;
+    const auto it = metadata.find("class_names");
+    if (it == metadata.end()) return notes;
+    try {
+      notes.class_names = nlohmann::json::parse(it->second).get<std::vector<std::string>>();
+    } catch (const nlohmann::json::exception& e) {
+      throw FormatError(cat("'", path, "': the class names are damaged: ", e.what()));
+    }
+    return notes;
   }
 
   Logs logs(Clock::time_point epoch_start, std::int64_t seen_before, double waited) const {
@@ -315,9 +334,12 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   loading.seed = t.options.seed;
   loading.workers = options.workers;
   loading.augment = options.augment;
+  loading.bad_samples = options.bad_samples;
   DataLoader loader(data, loading);
 
   t.normalisation = Normalisation{options.augment.mean, options.augment.stddev};
+  t.notes = {data->class_names(), data->preparation()};
+  t.left_out = {};
   t.stop = false;
   t.left_at = nullptr;
   t.lr = 0.0;
@@ -352,7 +374,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
     for (const auto& c : callbacks) c->on_epoch_begin(*this, t.progress.epoch);
     bool finished = true;
     while (const Batch* batch = loader.next()) {
-      t.step(*batch);
+      if (batch->valid > 0) t.step(*batch);
       if (!callbacks.empty()) {
         const Logs l = now();
         for (const auto& c : callbacks) c->on_batch_end(*this, t.progress.step, l);
@@ -362,13 +384,18 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
         break;
       }
     }
+    t.left_out = loader.skipped();
     if (!finished) break;
+    if (t.sums.seen == 0)
+      throw BadSample(cat("fit: no sample of the data set could be read; the first: ",
+                          t.left_out.messages.empty() ? "" : t.left_out.messages.front()));
     last = now();
     if (options.validation) {
       EvaluateOptions e;
       e.augment.mean = options.augment.mean;
       e.augment.stddev = options.augment.stddev;
       e.workers = options.workers;
+      e.bad_samples = options.bad_samples;
       const Evaluation v = evaluate(options.validation, e);
       last["val_loss"] = v.loss;
       last["val_accuracy"] = v.accuracy();
@@ -401,6 +428,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   loading.workers = options.workers;
   loading.augment.mean = options.augment.mean;
   loading.augment.stddev = options.augment.stddev;
+  loading.bad_samples = options.bad_samples;
   DataLoader loader(data, loading);
   Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph, "loss");
   const std::int64_t classes = s.output("logits").shape()[1];
@@ -409,6 +437,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   e.confusion = ConfusionMatrix(classes);
   double loss_sum = 0.0, top5 = 0.0;
   while (const Batch* batch = loader.next()) {
+    if (batch->valid == 0) continue;
     Impl::run(s, *batch);
     const Tensor logits = s.output("logits");
     loss_sum += s.output("loss").item() * static_cast<double>(batch->valid);
@@ -422,6 +451,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   const double n = static_cast<double>(std::max<std::int64_t>(1, e.confusion.total()));
   e.loss = loss_sum / n;
   e.top5 = top5 / n;
+  e.skipped = loader.skipped();
   return e;
 }
 
@@ -486,6 +516,7 @@ void Trainer::load(const std::string& path) {
   for (const auto* session : {&t.train, &t.eval, &t.infer})
     if (*session) Impl::require_match(**session, weights, path, true);
   t.normalisation = Impl::read_normalisation(c.metadata, path);
+  t.notes = Impl::read_notes(c.metadata, path);
   t.loaded = std::move(weights);
   t.train.reset();
   t.eval.reset();
@@ -511,6 +542,13 @@ void Trainer::save_checkpoint(const std::string& path) {
 
 const std::optional<Normalisation>& Trainer::normalisation() const {
   return impl_->normalisation;
+}
+
+const SampleNotes& Trainer::sample_notes() const {
+  return impl_->notes;
+}
+const SkippedSamples& Trainer::skipped() const {
+  return impl_->left_out;
 }
 
 const Progress& Trainer::progress() const {

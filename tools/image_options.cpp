@@ -1,0 +1,101 @@
+#include "tools/image_options.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "tools/commands.h"
+
+namespace ingot::tools {
+
+namespace {
+
+// Smaller samples are cut out of padded ones, as is usual for CIFAR-10.
+constexpr std::int64_t kLeastRandomResizedCrop = 128;
+
+ImageFolderOptions folder_options(const BadImageArguments& bad) {
+  ImageFolderOptions o;
+  o.check_headers = bad.option() == BadSamples::Refuse;
+  return o;
+}
+
+}  // namespace
+
+void report_skipped(const SkippedSamples& skipped, const std::string& what) {
+  if (skipped.count == 0) return;
+  for (const std::string& message : skipped.messages)
+    std::fprintf(stderr, "ingot: skipped: %s\n", message.c_str());
+  std::fprintf(stderr, "ingot: %lld images of %s were skipped%s\n", static_cast<long long>(skipped.count),
+               what.c_str(),
+               skipped.count > std::ssize(skipped.messages) ? ", of which the first are named above" : "");
+}
+
+void BadImageArguments::add_to(CLI::App& app) {
+  app.add_option(
+         "--bad-images", bad_images,
+         "Damaged images of a folder: refuse names them and stops, skip names them and leaves them out")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"refuse", "skip"}));
+}
+
+void ImageArguments::add_to(CLI::App& app) {
+  bad.add_to(app);
+  app.add_option("--resize", resize,
+                 "Shorter side of a folder's images before their middle is cut out (default: 8/7 of "
+                 "--image-size from "
+                 "128 on, as 256 for 224; else the same)")
+      ->check(at_least(1));
+  app.add_option("--test-share", test_share,
+                 "Share of each class to test on, where the folder has no val or test folder")
+      ->capture_default_str();
+  app.add_option("--crop-scale", crop_scale,
+                 "Train on random parts of a folder's images with this least share of their area, and most "
+                 "(default: 0.08 1 from 128 pixels on, else the whole image; 1 1: only the form varies)")
+      ->expected(1, 2);
+}
+
+ImageArguments::Splits ImageArguments::open(const std::string& data, const ModelInfo& model,
+                                            std::int64_t size, std::int64_t channels) const {
+  if (data == "fashion-mnist" || !is_image_folder(data))
+    return {open_dataset(data, Split::Train), open_dataset(data, Split::Test)};
+  ImageFolderOptions o = folder_options(bad);
+  o.prepare.size = size > 0 ? size : model.image_size;
+  o.prepare.channels = channels > 0 ? channels : model.in_channels;
+  o.prepare.resize = resize;
+  o.test_share = test_share;
+  return {image_folder(data, Split::Train, o), image_folder(data, Split::Test, o)};
+}
+
+void ImageArguments::augment(const Dataset& train, Augment& out) const {
+  if (!train.has_crops()) {
+    if (!crop_scale.empty())
+      throw UsageError("--crop-scale is for folders of images; use --crop-padding here");
+    return;
+  }
+  if (crop_scale.empty() && train.input_type().shape[1] < kLeastRandomResizedCrop) return;
+  RandomResizedCrop crop;
+  if (!crop_scale.empty()) crop.least = crop_scale[0];
+  if (crop_scale.size() > 1) crop.most = crop_scale[1];
+  out.random_resized_crop = crop;
+}
+
+void ImageArguments::describe(const Dataset& train, nlohmann::ordered_json& config) const {
+  if (!train.has_crops()) return;
+  config["images"] = train.preparation();
+  config["test_share"] = test_share;
+  config["crop_scale"] = crop_scale;
+  config["bad_images"] = bad.bad_images;
+}
+
+std::shared_ptr<const Dataset> open_part(const std::string& data, Split split, const std::string& preparation,
+                                         const BadImageArguments& bad) {
+  if (data == "fashion-mnist" || !is_image_folder(data)) return open_dataset(data, split);
+  if (preparation.empty())
+    throw UsageError(
+        cat("'", data, "' is a folder of images, and the weights do not say how to make samples of images: ",
+            "they were trained on samples of one size; train with --data on a folder of images"));
+  ImageFolderOptions o = folder_options(bad);
+  o.prepare = ImagePreparation::parse(preparation);
+  return image_folder(data, split, o);
+}
+
+}  // namespace ingot::tools
