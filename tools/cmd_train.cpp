@@ -216,7 +216,7 @@ int run_train(TrainArguments& a) {
     auto config = config_of(a);
     config["mean"] = stats.mean;
     config["stddev"] = stats.stddev;
-    a.images.describe(*train, config);
+    for (const auto& [key, value] : a.images.describe(*train)) config[key] = value;
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
     fit.callbacks.push_back(std::make_shared<JsonLinesLogger>(a.out + "/log.jsonl"));
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));

@@ -1,7 +1,6 @@
 #include "tools/image_options.h"
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "tools/commands.h"
 
@@ -78,12 +77,12 @@ void ImageArguments::augment(const Dataset& train, Augment& out) const {
   out.random_resized_crop = crop;
 }
 
-void ImageArguments::describe(const Dataset& train, nlohmann::ordered_json& config) const {
-  if (!train.has_crops()) return;
-  config["images"] = train.preparation();
-  config["test_share"] = test_share;
-  config["crop_scale"] = crop_scale;
-  config["bad_images"] = bad.bad_images;
+std::map<std::string, std::string> ImageArguments::describe(const Dataset& train) const {
+  if (!train.has_crops()) return {};
+  return {{"images", train.preparation()},
+          {"test_share", cat(test_share)},
+          {"crop_scale", join(crop_scale)},
+          {"bad_images", bad.bad_images}};
 }
 
 std::shared_ptr<const Dataset> open_part(const std::string& data, Split split, const std::string& preparation,

@@ -6,8 +6,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -42,8 +42,8 @@ struct ImageArguments {
               std::int64_t channels) const;
   // Sets the random parts for `train`.
   void augment(const Dataset& train, Augment& out) const;
-  // What a resumed run must share.
-  void describe(const Dataset& train, nlohmann::ordered_json& config) const;
+  // What a resumed run must share, by name; nothing for other data sets.
+  std::map<std::string, std::string> describe(const Dataset& train) const;
 };
 
 // One part of the data set that a file of weights was trained for: folders of images are prepared as those

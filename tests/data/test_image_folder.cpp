@@ -164,8 +164,8 @@ TEST(ImageFolder, DamagedImagesAreLeftOutWhateverTheWorkers) {
 TEST(ImageFolder, RandomCropsAreAFunctionOfSeedAndEpoch) {
   const TempDir dir;
   for (int i = 0; i < 6; ++i) put(dir / cat("train/a/", i, ".jpg"), jpeg(gradient(90 + i, 70, 3)));
-  const std::shared_ptr<const Dataset> data = image_folder(dir.path(), Split::Train, small(16));
   put(dir / "val/a/1.png", square(99));
+  const std::shared_ptr<const Dataset> data = image_folder(dir.path(), Split::Train, small(16));
   const auto epoch = [&](std::uint64_t seed, std::uint64_t number, int workers) {
     Augment augment;
     augment.random_resized_crop.emplace();
