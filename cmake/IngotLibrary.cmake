@@ -55,7 +55,7 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
 set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/runtime/prediction.cpp
   core/runtime/compile.cpp core/ops/norm.cpp core/ops/loss.cpp cuda/backend/choice.cpp train/trainer.cpp train/callbacks.cpp
-  core/ops/scan.cpp core/ops/sort.cpp data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp
+  core/ops/scan.cpp core/ops/sort.cpp data/folders.cpp data/image.cpp data/image_folder.cpp data/loader.cpp data/jpeg.cpp
   data/npy.cpp data/png.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")

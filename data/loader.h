@@ -48,12 +48,17 @@ struct LoaderOptions {
   int prefetch = 4;        // batches that may stand ready, besides the one in use
   bool drop_last = false;  // leaves out a short last batch instead of padding it
   bool channels_last = false;
+  // Every class as often as every other: an epoch visits as many samples, those of rare classes several
+  // times. Needs a data set that knows its labels (Dataset::label).
+  bool balance_classes = false;
   BadSamples bad_samples = BadSamples::Refuse;
   Augment augment = {};
 };
 
 struct Batch {
   Tensor input, target;               // [batch_size, ...]
+  Tensor other_target;                // of what was mixed in by MixUp or CutMix; empty without
+  double share = 1.0;                 // of `target`; the rest is of `other_target`
   std::int64_t valid = 0;             // rows that hold samples; the rest is padding. 0 when all were left out
   std::uint64_t epoch = 0;            // counted from 0
   std::int64_t number = 0;            // within the epoch

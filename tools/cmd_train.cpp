@@ -99,6 +99,8 @@ class RunConfig final : public Callback {
     if (!before.contains("dtype"))
       before["dtype"] = "f32", before["keep_f32"] = nlohmann::ordered_json::array();
     if (!before.contains("loss_scale")) before["loss_scale"] = "none";
+    for (const auto& [key, value] : ImageArguments::before())
+      if (!before.contains(key)) before[key] = value;
     require_same_config(nlohmann::ordered_json::parse(text(-1)), before, out_);
   }
 
@@ -194,6 +196,7 @@ int run_train(TrainArguments& a) {
   fit.augment.crop_padding = a.crop_padding;
   fit.augment.horizontal_flip = !a.no_flip;
   fit.bad_samples = a.images.bad.option();
+  fit.balance_classes = a.images.balance;
   a.images.augment(*train, fit.augment);
   const ChannelStats stats = channel_stats(*train);
   fit.augment.mean = stats.mean;

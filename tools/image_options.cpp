@@ -50,6 +50,20 @@ void ImageArguments::add_to(CLI::App& app) {
                  "Train on random parts of a folder's images with this least share of their area, and most "
                  "(default: 0.08 1 from 128 pixels on, else the whole image; 1 1: only the form varies)")
       ->expected(1, 2);
+  app.add_option(
+         "--color-jitter", color_jitter,
+         "Change brightness, contrast, saturation and hue at random by up to so much, e.g. 0.4 0.4 0.4 0.1")
+      ->expected(1, 4);
+  app.add_option("--rand-augment", rand_augment,
+                 "So many of RandAugment's operations, at a magnitude of 0 to 30: 2 9")
+      ->expected(2);
+  app.add_option("--mixup", mixup, "Mix each image with another, by Beta(alpha, alpha); 0.2 is usual")
+      ->check(nonnegative_number());
+  app.add_option("--cutmix", cutmix,
+                 "Paste a box of another image, of a size by Beta(alpha, alpha); 1 is usual")
+      ->check(nonnegative_number());
+  app.add_flag("--balance-classes", balance,
+               "Visit the images of rare classes more often, so that all occur alike");
 }
 
 ImageArguments::Splits ImageArguments::open(const std::string& data, const ModelInfo& model,
@@ -65,6 +79,13 @@ ImageArguments::Splits ImageArguments::open(const std::string& data, const Model
 }
 
 void ImageArguments::augment(const Dataset& train, Augment& out) const {
+  out.mixup = mixup;
+  out.cutmix = cutmix;
+  if (!rand_augment.empty()) out.rand_augment = RandAugment{rand_augment[0], rand_augment[1]};
+  if (!color_jitter.empty()) {
+    const auto given = [&](std::size_t i) { return i < color_jitter.size() ? color_jitter[i] : 0.0; };
+    out.color_jitter = ColorJitter{given(0), given(1), given(2), given(3)};
+  }
   if (!train.has_crops()) {
     if (!crop_scale.empty())
       throw UsageError("--crop-scale is for folders of images; use --crop-padding here");
@@ -78,11 +99,24 @@ void ImageArguments::augment(const Dataset& train, Augment& out) const {
 }
 
 std::map<std::string, std::string> ImageArguments::describe(const Dataset& train) const {
-  if (!train.has_crops()) return {};
-  return {{"images", train.preparation()},
-          {"test_share", cat(test_share)},
-          {"crop_scale", join(crop_scale)},
-          {"bad_images", bad.bad_images}};
+  std::map<std::string, std::string> d;
+  if (train.has_crops())
+    d = {{"images", train.preparation()},
+         {"test_share", cat(test_share)},
+         {"crop_scale", join(crop_scale)},
+         {"bad_images", bad.bad_images}};
+  d["color_jitter"] = join(color_jitter);
+  d["rand_augment"] = join(rand_augment);
+  d["mixup"] = cat(mixup);
+  d["cutmix"] = cat(cutmix);
+  d["balance_classes"] = balance ? "yes" : "no";
+  return d;
+}
+
+const std::map<std::string, std::string>& ImageArguments::before() {
+  static const std::map<std::string, std::string> none{
+      {"color_jitter", ""}, {"rand_augment", ""}, {"mixup", "0"}, {"cutmix", "0"}, {"balance_classes", "no"}};
+  return none;
 }
 
 std::shared_ptr<const Dataset> open_part(const std::string& data, Split split, const std::string& preparation,

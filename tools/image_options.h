@@ -31,6 +31,10 @@ struct ImageArguments {
   std::int64_t resize = 0;
   double test_share = 0.2;
   std::vector<double> crop_scale;  // empty: from 128 pixels on
+  std::vector<double> color_jitter;
+  std::vector<int> rand_augment;
+  double mixup = 0.0, cutmix = 0.0;
+  bool balance = false;
 
   void add_to(CLI::App& app);
   // Both parts of a folder of images, or of any other data set. `size` and `channels` of the samples are what
@@ -42,8 +46,10 @@ struct ImageArguments {
               std::int64_t channels) const;
   // Sets the random parts for `train`.
   void augment(const Dataset& train, Augment& out) const;
-  // What a resumed run must share, by name; nothing for other data sets.
+  // What a resumed run must share, by name.
   std::map<std::string, std::string> describe(const Dataset& train) const;
+  // What describe() says of runs that were started before there were such options.
+  static const std::map<std::string, std::string>& before();
 };
 
 // One part of the data set that a file of weights was trained for: folders of images are prepared as those

@@ -67,6 +67,7 @@ struct Trainer::Impl {
   TrainerOptions options;
   std::unique_ptr<Session> train, eval, infer;
   std::int64_t train_batch = 0;
+  bool train_mixed = false;  // LossSettings::mixed_samples
   TensorType eval_type, infer_type;
   std::string loaded_from;
   TensorList loaded;  // states to start from, until a training session holds them
@@ -109,15 +110,16 @@ struct Trainer::Impl {
     return s;
   }
 
-  void prepare_training(const Dataset& data, std::int64_t batch) {
+  void prepare_training(const Dataset& data, std::int64_t batch, bool mixed) {
     if (batch <= 0) throw UsageError(cat("fit: the batch size must be positive, got ", batch));
-    if (train && train_batch == batch) return;
+    if (train && train_batch == batch && train_mixed == mixed) return;
     const Graph g = training_graph(*model, batch_type(data, batch), *options.optimizer,
-                                   {options.label_smoothing, options.loss_scale}, options.precision);
+                                   {options.label_smoothing, options.loss_scale, mixed}, options.precision);
     auto next = std::make_unique<Session>(make_session(g, "loss"));
     if (train) next->copy_states_from(*train);
     train = std::move(next);
     train_batch = batch;
+    train_mixed = mixed;
   }
 
   // The session for `type`, with the current weights.
@@ -132,10 +134,14 @@ struct Trainer::Impl {
   }
 
   // Runs on the batch; names the sample when the data is at fault.
-  static void run(Session& s, const Batch& batch) {
+  static void run(Session& s, const Batch& batch, bool mixed = false) {
     s.input("x").copy_from(batch.input);
     s.input("labels").copy_from(batch.target);
     s.input("valid_rows").set(0, static_cast<double>(batch.valid));
+    if (mixed) {
+      s.input("other_labels").copy_from(batch.other_target);
+      s.input("share").set(0, batch.share);
+    }
     try {
       s.run();
       s.wait();  // on a GPU the guard is heard of here
@@ -149,7 +155,7 @@ struct Trainer::Impl {
 
   // One optimiser step.
   void step(const Batch& batch) {
-    run(*train, batch);
+    run(*train, batch, train_mixed);
     sums.loss += train->output("loss").item() * static_cast<double>(batch.valid);
     sums.correct += train->output("correct").item();
     sums.seen += batch.valid;
@@ -325,7 +331,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   for (std::size_t i = 0; i < options.callbacks.size(); ++i)
     if (options.callbacks[i] == nullptr) throw UsageError(cat("fit: callback ", i, " is null"));
   if (options.epochs < 0) throw UsageError(cat("fit: epochs must not be negative, got ", options.epochs));
-  t.prepare_training(*data, options.batch_size);
+  t.prepare_training(*data, options.batch_size, options.augment.mixup > 0.0 || options.augment.cutmix > 0.0);
   require_classes(*data, *t.train);
   if (options.validation) require_classes(*options.validation, *t.train);
   LoaderOptions loading;
@@ -335,6 +341,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   loading.workers = options.workers;
   loading.augment = options.augment;
   loading.bad_samples = options.bad_samples;
+  loading.balance_classes = options.balance_classes;
   DataLoader loader(data, loading);
 
   t.normalisation = Normalisation{options.augment.mean, options.augment.stddev};

@@ -74,6 +74,7 @@ struct FitOptions {
   std::shared_ptr<const Dataset> validation{};  // evaluated after each epoch
   Augment augment{};  // of the training samples; validation gets its mean and stddev
   int workers = 1;
+  bool balance_classes = false;                 // of the training samples (LoaderOptions)
   BadSamples bad_samples = BadSamples::Refuse;  // of training and validation
   std::vector<std::shared_ptr<Callback>> callbacks{};
   std::string resume{};  // a checkpoint to go on from
