@@ -59,6 +59,8 @@ set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/runtime/predic
   data/npy.cpp data/png.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
+# Loops over an image's bytes, of which some look up tables and some vectorise; nothing here gains by -O3's copies of them.
+set_property(SOURCE data/mix.cpp data/pixel_ops.cpp APPEND PROPERTY COMPILE_OPTIONS "$<$<CONFIG:Release>:-O2>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
 

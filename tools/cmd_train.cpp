@@ -217,9 +217,9 @@ int run_train(TrainArguments& a) {
       std::fprintf(stderr, "ingot: nothing to resume in '%s', starting anew\n", a.out.c_str());
     { const AtomicFile probe(last); }  // a folder that cannot be written fails now, not after an epoch
     auto config = config_of(a);
+    for (const auto& [key, value] : a.images.describe(*train)) config[key] = value;
     config["mean"] = stats.mean;
     config["stddev"] = stats.stddev;
-    for (const auto& [key, value] : a.images.describe(*train)) config[key] = value;
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
     fit.callbacks.push_back(std::make_shared<JsonLinesLogger>(a.out + "/log.jsonl"));
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));

@@ -75,7 +75,11 @@ ImageArguments::Splits ImageArguments::open(const std::string& data, const Model
   o.prepare.channels = channels > 0 ? channels : model.in_channels;
   o.prepare.resize = resize;
   o.test_share = test_share;
-  return {image_folder(data, Split::Train, o), image_folder(data, Split::Test, o)};
+  Splits found{image_folder(data, Split::Train, o), image_folder(data, Split::Test, o)};
+  if (found.train->num_classes() == 1)
+    throw UsageError(cat("'", data, "' has one folder of images, '", found.train->class_names()[0],
+                         "', and so one class; expected a folder for each of several classes"));
+  return found;
 }
 
 void ImageArguments::augment(const Dataset& train, Augment& out) const {
