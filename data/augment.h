@@ -75,6 +75,8 @@ class SampleTransform {
   template <class In, class Map>
   void apply_channel(const In* input, float* output, const Choice& choice, const Map& map) const;
 
+  void apply_rgb(const std::uint8_t* input, float* output, bool flip) const;
+
   TensorType input_, output_;
   bool identity_ = false, flip_ = false;
   std::int64_t crop_padding_ = 0;

@@ -225,6 +225,31 @@ TEST(ImageFolder, ChannelsLastBatchesHoldTheSame) {
   EXPECT_EQ(values(b->input), values(plain.next()->input));
 }
 
+// Without a crop RGB is normalised in one pass; the same samples in planes take the other way.
+TEST(ImageFolder, EveryWayOfNormalisingGivesTheSame) {
+  const TempDir dir;
+  for (int i = 0; i < 8; ++i) put(dir / cat("train/a/", i, ".png"), png(gradient(16 + i, 18, 3)));
+  put(dir / "val/a/1.png", square(1));
+  const std::shared_ptr<const Dataset> data = image_folder(dir.path(), Split::Train, small(16));
+  const Tensor planes({DType::U8, {8, 3, 16, 16}}), labels = Tensor::zeros({DType::I64, {8}});
+  std::vector<std::byte> target(8);
+  for (std::int64_t i = 0; i < 8; ++i) {
+    const Tensor sample(data->input_type());
+    data->read(i, sample.as_bytes(), target);
+    std::memcpy(planes.data<std::uint8_t>() + i * 768, sample.contiguous().raw(), 768);
+  }
+  const auto memory = std::make_shared<InMemoryDataset>(planes, labels, 1);
+  Augment augment;
+  augment.horizontal_flip = true;
+  augment.mean = {0.1f, 0.2f, 0.3f};
+  augment.stddev = {0.5f, 0.6f, 0.7f};
+  for (const bool last : {false, true}) {
+    DataLoader files(data, {.batch_size = 8, .workers = 0, .channels_last = last, .augment = augment});
+    DataLoader expected(memory, {.batch_size = 8, .workers = 0, .channels_last = last, .augment = augment});
+    EXPECT_EQ(values(files.next()->input), values(expected.next()->input));
+  }
+}
+
 TEST(ImageFolder, ChannelStatsReadBothLayouts) {
   const TempDir dir;
   std::vector<std::uint8_t> pixels;
