@@ -105,10 +105,7 @@ void ImageArguments::augment(const Dataset& train, Augment& out) const {
 std::map<std::string, std::string> ImageArguments::describe(const Dataset& train) const {
   std::map<std::string, std::string> d;
   if (train.has_crops())
-    d = {{"images", train.preparation()},
-         {"test_share", cat(test_share)},
-         {"crop_scale", join(crop_scale)},
-         {"bad_images", bad.bad_images}};
+    d = {{"images", train.preparation()}, {"test_share", cat(test_share)}, {"crop_scale", join(crop_scale)}};
   d["color_jitter"] = join(color_jitter);
   d["rand_augment"] = join(rand_augment);
   d["mixup"] = cat(mixup);

@@ -13,7 +13,7 @@ import sys
 import zlib
 
 import check_program
-from check_program import Program, write
+from check_program import Program, content, write
 
 CLASSES = ["bar high", "bar low", "bar m\u00eddle"]
 # 16 x 16, grey, made with Pillow.
@@ -104,12 +104,16 @@ class Images(Program):
             os.remove(f"{bad}/{name}")
         for i in range(5):
             write(f"{bad}/cut{i}.png", whole[:len(whole) * 2 // 3])
-        self.bad(*self.train_on(folder, "--json"), says=["cut", "is cut short"])
+        # It stops when the file is met, and can go on without it.
+        parts = self.path("parts")
+        self.bad(*self.train_on(folder, "--json", "--out", parts, "--checkpoint-every", "1"), says=["cut", "is cut short"])
+        self.run_program(*self.train_on(folder, "--out", parts, "--checkpoint-every", "1", "--resume", "--bad-images", "skip"))
         out = self.path("run")
         done = self.run_program(*self.train_on(folder, "--bad-images", "skip", "--out", out, "--json"))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads(done.stdout)["skipped_images"], 5)
         self.assertEqual(done.stderr.decode().count("ingot: skipped: "), 5, done.stderr)
+        self.assertEqual(content(out)["weights.safetensors"], content(parts)["weights.safetensors"])
         weights, cut = out + "/weights.safetensors", f"{bad}/cut0.png"
         self.bad("predict", weights, f"{bad}/1.png", cut, says=[cut, "is cut short"])
         done = self.run_program("predict", weights, f"{bad}/1.png", cut, "--bad-images", "skip")
