@@ -100,6 +100,7 @@ const Problem kProblems[] = {
     {"normal i64[2] {shape=[128, 4096]}", 1000},
     {"fused f32[16, 64, 56, 56] f32[16, 64, 56, 56] {expr=\"f32,f32;%2=add(%0,%1);%3=relu(%2)->%3\"}"},
     {"fused bf16[16, 64, 56, 56] bf16[16, 64, 56, 56] {expr=\"bf16,bf16;%2=add(%0,%1);%3=relu(%2)->%3\"}"},
+    {"fused_many f32[512, 512, 3, 3] f32[1000, 512] {count=2, expr=\"f32;%1=cast.bf16(%0)->%1\"}"},
     {"add f32[16, 64, 56, 56] f32[64, 1, 1]"},
     {"where bool[16, 64, 56, 56] f32[16, 64, 56, 56] f32[16, 64, 56, 56]", 2},
     {"global_norm f32[512, 512, 3, 3] f32[1000, 512]"},
@@ -141,7 +142,7 @@ Parsed parse(const std::string& text) {
 std::string in_bf16(const std::string& text) {
   const Parsed p = parse(text);
   const OpDef& def = op(p.op);
-  if (def.precision == Precision::Full || p.op == "cast" || p.op == "fused") return "";
+  if (def.precision == Precision::Full || p.op == "cast" || p.op.starts_with("fused")) return "";
   std::string out = p.op;
   bool changed = false;
   for (std::size_t i = 0; i < p.types.size(); ++i) {

@@ -10,6 +10,8 @@
 # against the CUDA runtime and the simulator's tests compile the same files against theirs.
 # The CUDA *headers* are enough for the simulated device (tests/cuda_sim): INGOT_CUDA_HEADERS_FOUND.
 
+include(IngotEmbed)
+
 file(GLOB INGOT_CUDA_BASE_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/base/*.cpp)
 file(GLOB INGOT_CUDA_BACKEND_SOURCES CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp ${PROJECT_SOURCE_DIR}/cuda/backend/*.cpp)
@@ -25,7 +27,7 @@ set(INGOT_CUDNN FALSE)
 set(CMAKE_CUDA_ARCHITECTURES 90 CACHE STRING "GPUs that kernels are compiled for, e.g. 80;90;100;120")
 
 # ingot_nvcc_object(object source archs...): a command that compiles a .cu file for GPUs of these architectures. Compressed,
-# machine code takes a third.
+# machine code takes a third; the host's code, which launches kernels while a run is recorded, is compiled for size.
 function(ingot_nvcc_object object source)
   set(launcher)
   if(CCACHE)
@@ -39,7 +41,7 @@ function(ingot_nvcc_object object source)
   list(APPEND codes -gencode=arch=compute_${last},code=compute_${last})
   cmake_path(GET source FILENAME name)
   add_custom_command(OUTPUT ${object}
-    COMMAND ${launcher} ${INGOT_NVCC} -std=c++20 -O2 ${codes} --compress-mode=size -Xcompiler=-fPIC -I${PROJECT_SOURCE_DIR} -c ${source} -o ${object}
+    COMMAND ${launcher} ${INGOT_NVCC} -std=c++20 ${codes} --compress-mode=size -Xcompiler=-Os,-fPIC -I${PROJECT_SOURCE_DIR} -c ${source} -o ${object}
       -MD -MF ${object}.d
     DEPENDS ${source} DEPFILE ${object}.d COMMENT "Compiling ${name} for GPUs" VERBATIM)
   set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
@@ -58,15 +60,10 @@ if(INGOT_CUDA STREQUAL "OFF")
 else()
   file(GLOB jit_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp)
 
-  set(embedded core/expr/scalar_math.h core/expr/scalar_ops.h cuda/jit/element.h)
-  list(TRANSFORM embedded PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE embedded_files)
-  list(JOIN embedded "," embedded_list)
+  # What generated kernels include; NVRTC then needs no source tree, and they cannot differ from what the library was built with.
   set(embedded_source ${PROJECT_BINARY_DIR}/generated/embedded_headers.cpp)
-  add_custom_command(OUTPUT ${embedded_source}
-    COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DOUTPUT=${embedded_source} "-DHEADERS=${embedded_list}"
-      -P ${PROJECT_SOURCE_DIR}/cmake/IngotEmbed.cmake
-    DEPENDS ${embedded_files} ${PROJECT_SOURCE_DIR}/cmake/IngotEmbed.cmake
-    COMMENT "Embedding the headers of generated kernels" VERBATIM)
+  ingot_embed(${embedded_source} SOURCE ${PROJECT_SOURCE_DIR}/cuda/jit/embedded_headers.cpp.in ROOT ${PROJECT_SOURCE_DIR}
+    FILES core/expr/scalar_math.h core/expr/scalar_ops.h cuda/jit/element.h)
 
   set(INGOT_CUDA_SOURCES ${jit_sources} ${embedded_source})
 

@@ -1,30 +1,34 @@
-# Headers that text generated at run time includes, as strings in the library: NVRTC then needs no source tree, and the
-# kernels cannot differ from the headers the library was built with.
+# Files of this tree as text in a program, which then needs no source tree: headers that generated kernels include, descriptions
+# of machines.
 #
-# As a script (a build step runs it): cmake -DSOURCE=... -DOUTPUT=... -DHEADERS=a.h,b.h -P IngotEmbed.cmake
+# ingot_embed(output SOURCE template ROOT folder [SUFFIX .json] FILES a.h b.h ...) makes `output` of a C++ source with the line
+# //ROWS. In its place come, row by row, a file's path from `folder` without the suffix, and its text:
+# {"a.h", R"embedded(...)embedded"}.
+#
+# As a script it is that build step: cmake -DOUTPUT=... -DSOURCE=... -DROOT=... -DSUFFIX=... -DFILES=a.h,b.h -P IngotEmbed.cmake
 
-function(ingot_embed_headers source output headers)
-  set(rows "")
-  foreach(header IN LISTS headers)
-    file(READ ${source}/${header} text)
-    string(APPEND rows "    {\"${header}\", R\"embedded(${text})embedded\"},\n")
-  endforeach()
-  file(WRITE ${output} "// Made by cmake/IngotEmbed.cmake.
-#include \"cuda/jit/kernel_source.h\"
+set(INGOT_EMBED ${CMAKE_CURRENT_LIST_FILE})
 
-namespace ingot::cuda {
-
-std::span<const EmbeddedHeader> embedded_headers() {
-  static constexpr EmbeddedHeader headers[] = {
-${rows}  };
-  return headers;
-}
-
-}  // namespace ingot::cuda
-")
+function(ingot_embed output)
+  cmake_parse_arguments(arg "" "SOURCE;ROOT;SUFFIX" "FILES" ${ARGN})
+  list(TRANSFORM arg_FILES PREPEND ${arg_ROOT}/ OUTPUT_VARIABLE files)
+  list(JOIN arg_FILES "," names)
+  cmake_path(GET output FILENAME what)
+  add_custom_command(OUTPUT ${output}
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DSOURCE=${arg_SOURCE} -DROOT=${arg_ROOT}
+      -DSUFFIX=${arg_SUFFIX} "-DFILES=${names}" -P ${INGOT_EMBED}
+    DEPENDS ${files} ${arg_SOURCE} ${INGOT_EMBED} COMMENT "Embedding texts in ${what}" VERBATIM)
 endfunction()
 
 if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
-  string(REPLACE "," ";" HEADERS "${HEADERS}")
-  ingot_embed_headers(${SOURCE} ${OUTPUT} "${HEADERS}")
+  string(REPLACE "," ";" FILES "${FILES}")
+  set(rows "")
+  foreach(file IN LISTS FILES)
+    file(READ ${ROOT}/${file} text)
+    string(REGEX REPLACE "\\${SUFFIX}$" "" name "${file}")
+    string(APPEND rows "    {\"${name}\", R\"embedded(${text})embedded\"},\n")
+  endforeach()
+  file(READ ${SOURCE} text)
+  string(REPLACE "//ROWS\n" "${rows}" text "${text}")
+  file(WRITE ${OUTPUT} "// Made by cmake/IngotEmbed.cmake.\n${text}")
 endif()

@@ -44,19 +44,21 @@ if(INGOT_CUDA_BACKEND)
   ingot_use_cudnn(ingot)
 endif()
 set_target_properties(ingot PROPERTIES
-  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN)
+  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} POSITION_INDEPENDENT_CODE ON INSTALL_RPATH $ORIGIN
+  VISIBILITY_INLINES_HIDDEN ON)  # whoever calls an inline function has it in its own code
 # Compiled for size, because it runs once a program, a run or an epoch, and is most of the library's own code: what compiles
-# graphs, lowers nodes, makes kernels' text, appends graph; JSON and file formats; ops whose references need not be fast, because
-# every type that matters has a lowering; lowerings whose time goes into libraries, cpu/simd or memcpy.
+# graphs, lowers nodes, makes kernels' text, appends graph; JSON and file formats; ops, whose references need not be fast, because
+# every type that matters has a lowering; lowerings whose time goes into libraries, cpu/simd or memcpy. Not the graph and the
+# memory planner, in which compiling a model spends its time, nor sessions.
 file(GLOB once_sources CONFIGURE_DEPENDS
-  ${PROJECT_SOURCE_DIR}/core/autodiff/*.cpp ${PROJECT_SOURCE_DIR}/core/op/*.cpp ${PROJECT_SOURCE_DIR}/core/passes/*.cpp
+  ${PROJECT_SOURCE_DIR}/core/autodiff/*.cpp ${PROJECT_SOURCE_DIR}/core/expr/*.cpp ${PROJECT_SOURCE_DIR}/core/op/*.cpp
+  ${PROJECT_SOURCE_DIR}/core/ops/*.cpp ${PROJECT_SOURCE_DIR}/core/passes/*.cpp ${PROJECT_SOURCE_DIR}/core/runtime/*.cpp
   ${PROJECT_SOURCE_DIR}/cuda/jit/*.cpp ${PROJECT_SOURCE_DIR}/cuda/libs/*.cpp ${PROJECT_SOURCE_DIR}/cuda/ops/*.cpp
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
-set_property(SOURCE ${once_sources} core/plan/cost_model.cpp core/runtime/prediction.cpp
-  core/runtime/compile.cpp core/ops/norm.cpp core/ops/loss.cpp cuda/backend/choice.cpp train/trainer.cpp train/callbacks.cpp
-  core/ops/scan.cpp core/ops/sort.cpp data/folders.cpp data/image.cpp data/image_folder.cpp data/loader.cpp data/jpeg.cpp
-  data/npy.cpp data/png.cpp
+list(REMOVE_ITEM once_sources ${PROJECT_SOURCE_DIR}/core/runtime/session.cpp ${PROJECT_SOURCE_DIR}/core/runtime/step.cpp)
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/trainer.cpp train/callbacks.cpp
+  data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise; nothing here gains by -O3's copies of them.

@@ -6,6 +6,7 @@
 #include "core/op/registry.h"
 #include "core/runtime/lowering.h"
 #include "cpu/candidates.h"
+#include "cpu/parallel.h"
 #include "cpu/reference_step.h"
 #include "cpu/threads.h"
 #include "cpu/widened_step.h"
@@ -104,6 +105,11 @@ class CpuBackend final : public Backend {
   }
 
   bool accelerates(const Graph& graph, const Node& node, const Target& target) const override {
+    // A node that keeps several threads busy loses nothing by being a step of its own, and its readers find
+    // in the caches what it made just before them.
+    if (node.op == "fused_many")
+      for (const ValueId v : node.outputs)
+        if (useful_threads(2, graph.type(v).numel()) > 1) return false;
     const ThreadScope threads(target.threads);
     return accelerated_layouts({graph, node, target}, std::vector<bool>(node.inputs.size(), true))
         .has_value();

@@ -253,7 +253,7 @@ void Tape::run_blocks(void* const* inputs, void* const* outputs, std::byte* scra
   std::array<void*, kMaxSlots> slot;
   for (const Constant& c : constants_) {
     slot[static_cast<std::size_t>(c.slot)] = scratch + c.offset;
-    fill_constant(c.storage, c.value, block_, scratch + c.offset);
+    fill_constant(c.storage, c.value, std::min(block_, last - first), scratch + c.offset);
   }
   for (const Operand& o : operands_) {
     slot[static_cast<std::size_t>(o.slot)] = scratch + o.offset;
@@ -307,16 +307,17 @@ void Tape::run_blocks(void* const* inputs, void* const* outputs, std::byte* scra
 
 void Tape::run(void* const* inputs, void* const* outputs, void* workspace, int threads) const {
   if (numel_ == 0) return;
-  // A block costs at least one pass over its elements per instruction.
-  const std::int64_t work = numel_ * static_cast<std::int64_t>(std::max<std::size_t>(instrs_.size(), 1));
-  const int parts = std::min(useful_threads(threads, work), threads);
+  const int parts = std::min(useful_threads(threads, work(numel_)), threads);
   parallel_parts(parts, [&](int part) {
     const Range r = part_of(numel_, part, parts, block_);
-    if (r.begin < r.end)
-      run_blocks(inputs, outputs,
-                 static_cast<std::byte*>(workspace) + static_cast<std::size_t>(part) * thread_bytes_, r.begin,
-                 r.end);
+    if (r.begin < r.end) run_part(inputs, outputs, workspace, part, r.begin, r.end);
   });
+}
+
+void Tape::run_part(void* const* inputs, void* const* outputs, void* workspace, int part, std::int64_t begin,
+                    std::int64_t end) const {
+  run_blocks(inputs, outputs,
+             static_cast<std::byte*>(workspace) + static_cast<std::size_t>(part) * thread_bytes_, begin, end);
 }
 
 std::vector<std::array<int, 2>> Tape::in_place() const {

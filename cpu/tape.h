@@ -10,6 +10,7 @@
 //   tape.run(inputs, outputs, workspace, threads);         // workspace: tape.workspace_bytes(threads)
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -31,6 +32,15 @@ class Tape {
 
   std::size_t workspace_bytes(int threads) const { return static_cast<std::size_t>(threads) * thread_bytes_; }
   void run(void* const* inputs, void* const* outputs, void* workspace, int threads) const;
+  // Elements [begin, end) alone, as one thread of a caller's own: number `part` of those that share the
+  // workspace.
+  void run_part(void* const* inputs, void* const* outputs, void* workspace, int part, std::int64_t begin,
+                std::int64_t end) const;
+  // Of so many elements, in the unit of useful_threads: a block costs at least one pass over its elements per
+  // instruction.
+  std::int64_t work(std::int64_t elements) const {
+    return elements * static_cast<std::int64_t>(std::max<std::size_t>(instrs_.size(), 1));
+  }
 
   // (input, output) pairs that may be one memory.
   std::vector<std::array<int, 2>> in_place() const;

@@ -129,7 +129,7 @@ Value pad(Value x, const std::vector<std::int64_t>& before, const std::vector<st
 // Repeats axes of size 1 and adds leading ones (NumPy); `x` itself when the shape is equal.
 Value broadcast_to(Value x, const Shape& shape, SourceLoc loc = SourceLoc::current());
 
-// The same tensor in another physical layout. Logically the identity; placed by the layout pass.
+// The same tensor in another physical layout, or a copy in its own. Logically the identity.
 Value reorder(Value x, const Layout& layout, SourceLoc loc = SourceLoc::current());
 
 }  // namespace ingot

@@ -19,6 +19,7 @@
 #include <optional>
 
 #include "core/op/registry.h"
+#include "core/passes/lifetimes.h"
 #include "core/passes/match.h"
 #include "core/passes/pass.h"
 
@@ -26,7 +27,7 @@ namespace ingot {
 
 namespace {
 
-constexpr std::uint32_t kNone = 0xffffffffu;
+constexpr std::uint32_t kNone = Life::kNone;
 constexpr std::size_t kTried = 8;          // candidates at a peak whose effect is worked out, best first
 constexpr std::size_t kSmall = 16;         // an operand of this fraction of a candidate is kept, not repeated
 constexpr std::size_t kNegligible = 4096;  // candidates below this fraction of the peak are not looked at
@@ -39,24 +40,6 @@ struct Slot {
 };
 using Schedule = std::vector<Slot>;
 
-// One life of a value: from the slot that makes it to the last that reads it.
-struct Life {
-  std::uint32_t value = 0, node = kNone, block = kNone;
-  std::size_t made = 0;
-  std::vector<std::size_t> reads{};
-  std::size_t last() const { return reads.empty() ? made : reads.back(); }
-};
-
-struct Lives {
-  std::vector<Life> all;
-  std::vector<std::size_t> bytes;  // alive at each slot
-  std::size_t peak = 0;            // the first slot with the most
-  std::size_t most() const { return bytes.empty() ? 0 : bytes[peak]; }
-  std::size_t at_most() const {
-    return static_cast<std::size_t>(std::count(bytes.begin(), bytes.end(), most()));
-  }
-};
-
 // What to repeat before a slot, and what that brings and costs.
 struct Repetition {
   std::size_t before = 0;
@@ -67,15 +50,9 @@ struct Repetition {
 
 class Checkpointing {
  public:
-  Checkpointing(const Graph& graph, const PassContext& context) : g_(graph), context_(context) {
-    const std::size_t values = g_.values().size();
-    fixed_ = escaping_values(graph);
-    elsewhere_.assign(values, false);
-    for (const ValueId v : g_.inputs()) elsewhere_[v.index] = true;
-    for (const auto& s : g_.states()) elsewhere_[s.value.index] = true;
-    for (const auto& u : g_.updates()) elsewhere_[u.value.index] = true;
-    for (const auto& gradient : g_.gradients())
-      elsewhere_[gradient.value.index] = fixed_[gradient.value.index] = true;
+  Checkpointing(const Graph& graph, const PassContext& context)
+      : g_(graph), context_(context), fixed_(escaping_values(graph)), elsewhere_(values_elsewhere(graph)) {
+    for (const auto& gradient : g_.gradients()) fixed_[gradient.value.index] = true;
     again_.resize(g_.nodes().size());
     costs_.resize(g_.nodes().size());
     for (std::uint32_t i = 0; i < g_.nodes().size(); ++i) schedule_.push_back({i, false});
@@ -159,76 +136,9 @@ class Checkpointing {
   }
 
   Lives lives(const Schedule& s) const {
-    Lives l;
-    const std::size_t end = s.size();
-    std::vector<std::uint32_t> current(g_.values().size(), kNone);
-    for (std::size_t at = 0; at < end; ++at) {
-      const Node& n = node(s[at]);
-      for (const ValueId v : n.inputs)
-        if (current[v.index] != kNone) l.all[current[v.index]].reads.push_back(at);
-      for (const ValueId v : n.outputs) {
-        current[v.index] = static_cast<std::uint32_t>(l.all.size());
-        l.all.push_back({v.index, s[at].node, kNone, at});
-      }
-    }
-    for (const auto& o : g_.outputs())
-      if (current[o.value.index] != kNone) l.all[current[o.value.index]].reads.push_back(end);
-
-    struct Block {
-      std::size_t bytes, first, last;
-    };
-    std::vector<Block> blocks;
-    std::fill(current.begin(), current.end(), kNone);
-    std::uint32_t life = 0;
-    std::vector<std::uint32_t> operands;
-    for (std::size_t at = 0; at < end; ++at) {
-      const Node& n = node(s[at]);
-      operands.clear();
-      for (const ValueId v : n.inputs)
-        operands.push_back(current[v.index] == kNone ? kNone : l.all[current[v.index]].block);
-      const OpDef& def = op(n.op);
-      std::vector<std::array<int, 2>> pairs;
-      if (def.in_place) pairs = def.in_place(n.attrs, static_cast<int>(n.inputs.size()));
-      for (std::size_t k = 0; k < n.outputs.size(); ++k, ++life) {
-        Life& made = l.all[life];
-        current[made.value] = life;
-        if (elsewhere_[made.value]) continue;
-        if (def.view && k == 0) {
-          made.block = operands[0];
-        } else {
-          for (const auto& [from, to] : pairs) {
-            const std::uint32_t b = operands[static_cast<std::size_t>(from)];
-            if (static_cast<std::size_t>(to) == k && made.block == kNone && b != kNone &&
-                blocks[b].last <= at && blocks[b].bytes == bytes(made.value) && !taken(l, life, k, b))
-              made.block = b;
-          }
-          if (made.block == kNone) {
-            made.block = static_cast<std::uint32_t>(blocks.size());
-            blocks.push_back({bytes(made.value), at, at});
-          }
-        }
-        if (made.block != kNone) blocks[made.block].last = std::max(blocks[made.block].last, made.last());
-      }
-    }
-    std::vector<std::ptrdiff_t> steps(end + 2, 0);
-    for (const Block& b : blocks) {
-      steps[b.first] += static_cast<std::ptrdiff_t>(b.bytes);
-      steps[b.last + 1] -= static_cast<std::ptrdiff_t>(b.bytes);
-    }
-    std::ptrdiff_t alive = 0;
-    for (std::size_t at = 0; at <= end; ++at) {
-      alive += steps[at];
-      l.bytes.push_back(static_cast<std::size_t>(alive));
-      if (l.bytes[at] > l.bytes[l.peak]) l.peak = at;
-    }
-    return l;
-  }
-
-  // An earlier result of the same node already lies in block b.
-  static bool taken(const Lives& l, std::uint32_t life, std::size_t k, std::uint32_t b) {
-    for (std::size_t j = 1; j <= k; ++j)
-      if (l.all[life - j].block == b) return true;
-    return false;
+    std::vector<const Node*> order;
+    for (const Slot& slot : s) order.push_back(&node(slot));
+    return ingot::lives(g_, order, elsewhere_);
   }
 
   // The next schedule, and the seconds it costs more; `allowed` seconds at most where it is not negative.
@@ -261,7 +171,7 @@ class Checkpointing {
     Repetition r;
     r.before = *after;
     r.freed = static_cast<double>(size);
-    if (!close(now, life.node, size, r) || r.freed <= 0.0) return {};
+    if (!close(now, schedule_[life.made].node, size, r) || r.freed <= 0.0) return {};
     std::sort(r.nodes.begin(), r.nodes.end());
     for (const std::uint32_t n : r.nodes) {
       r.seconds += seconds(n, true);
@@ -289,7 +199,7 @@ class Checkpointing {
         r.freed -= static_cast<double>(bytes(v.index));
         continue;
       }
-      if (!close(now, life->node, size, r)) return false;
+      if (!close(now, schedule_[life->made].node, size, r)) return false;
     }
     return true;
   }

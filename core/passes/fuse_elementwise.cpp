@@ -131,13 +131,7 @@ class ElementwiseFusion {
       const Node& n = node(m);
       std::vector<ScalarExpr::Reg> args;
       for (const ValueId v : n.inputs) args.push_back(operand(v));
-      if (n.op == "fused") {
-        reg[n.outputs[0].index] = inline_tape(tape, attribute<ScalarExpr>(n, "expr"), args);
-      } else if (n.op == "cast") {
-        reg[n.outputs[0].index] = tape.emit_cast(args[0], graph_.type(n.outputs[0]).dtype);
-      } else {
-        reg[n.outputs[0].index] = tape.emit(op(n.op).scalar, args);
-      }
+      reg[n.outputs[0].index] = append_node(tape, graph_, n, args);
     }
     tape.add_output(reg.at(node(root).outputs[0].index));
     // Operands may all broadcast below the result's shape only if one of the members had a constant of the
@@ -159,22 +153,6 @@ class ElementwiseFusion {
     const ValueId v = rw.graph().node(made).outputs[0];
     rw.graph().value(v).name = graph_.value(node(root).outputs[0]).name;
     rw.map(node(root).outputs[0], v);
-  }
-
-  static ScalarExpr::Reg inline_tape(ScalarExpr& tape, const ScalarExpr& inner,
-                                     const std::vector<ScalarExpr::Reg>& args) {
-    std::vector<ScalarExpr::Reg> map = args;
-    for (const auto& i : inner.instrs()) {
-      std::vector<ScalarExpr::Reg> a;
-      for (int k = 0; k < inner.arity(i); ++k) a.push_back(map[i.args[static_cast<std::size_t>(k)]]);
-      if (i.op == ScalarOp::Const)
-        map.push_back(tape.emit_const(i.imm, i.dtype));
-      else if (i.op == ScalarOp::Cast)
-        map.push_back(tape.emit_cast(a[0], i.dtype));
-      else
-        map.push_back(tape.emit(i.op, a));
-    }
-    return map.at(inner.outputs().at(0));
   }
 
   const Graph& graph_;

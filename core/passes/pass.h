@@ -77,5 +77,6 @@ Graph fuse_elementwise(const Graph& graph, PassContext& context);
 Graph assign_layouts(const Graph& graph, PassContext& context);
 Graph checkpoint(const Graph& graph, PassContext& context);
 Graph recompute_cheap_values(const Graph& graph, PassContext& context);
+Graph join_elementwise(const Graph& graph, PassContext& context);
 
 }  // namespace ingot

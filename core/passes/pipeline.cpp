@@ -40,6 +40,8 @@ constexpr std::array kPipeline = {
     Pass{"recompute", recompute_cheap_values},
     // After it, so that what costs next to nothing is repeated first.
     Pass{"checkpoint", checkpoint},
+    // After all that moves or repeats nodes: what it joins stands at one place from then on.
+    Pass{"join-elementwise", join_elementwise},
 };
 
 }  // namespace

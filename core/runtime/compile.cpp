@@ -1,9 +1,9 @@
 // From graph to program: run the passes, lower each node, decide which values share memory, place everything.
 #include <algorithm>
 #include <limits>
-#include <unordered_set>
 
 #include "core/op/registry.h"
+#include "core/passes/match.h"
 #include "core/runtime/program.h"
 
 namespace ingot {
@@ -60,7 +60,8 @@ class Compiler {
   }
 
   ProgramPtr run() {
-    lower();
+    lower(0);
+    keep_old_contents();
     split_prepare();
     find_lifetimes();
     assign_storage();
@@ -72,9 +73,47 @@ class Compiler {
  private:
   const Graph& graph() const { return program_->graph_; }
 
-  void lower() {
+  // An output that lies in the memory of a state, and a state's next content that is the content of another,
+  // are to be the old content, which the updates at the end of a run overwrite: they become copies of it.
+  void keep_old_contents() {
+    Graph& g = program_->graph_;
+    std::vector<bool> updated(g.values().size(), false);
+    for (const Update& u : g.updates()) updated[u.state.index] = true;
+    const auto first = static_cast<std::uint32_t>(g.nodes().size());
+    std::vector<ValueId> copies(g.values().size());
+    const auto kept = [&](ValueId v, ValueId into) {
+      ValueId root = v;
+      while (g.value(root).kind == ValueKind::Result && g.value(root).output_index == 0 &&
+             program_->step(g.value(root).producer).is_view)
+        root = g.node(g.value(root).producer).inputs[0];
+      if (!updated[root.index] || root == into) return v;
+      if (ValueId& copy = copies[v.index]; !copy.valid()) {
+        const TensorType type = g.type(v);
+        const NodeId made = g.add_node({"reorder",
+                                        op("reorder").attrs.with("layout", type.layout),
+                                        {v},
+                                        {},
+                                        cat(g.value(root).name, "/old"),
+                                        g.value(v).loc},
+                                       std::span(&type, 1));
+        copy = g.node(made).outputs[0];
+      }
+      return copies[v.index];
+    };
+    const std::vector<Output> outputs = g.outputs();
+    const std::vector<Update> updates = g.updates();
+    g.clear_outputs();
+    g.clear_updates();
+    for (const Output& o : outputs) g.add_output(o.name, kept(o.value, {}));
+    for (const Update& u : updates) g.add_update(u.state, kept(u.value, u.state));
+    lower(first);
+  }
+
+  // The nodes from `first` on.
+  void lower(std::uint32_t first) {
     Program& p = *program_;
-    for (const Node& n : graph().nodes()) {
+    for (std::uint32_t i = first; i < graph().nodes().size(); ++i) {
+      const Node& n = graph().nodes()[i];
       try {
         if (const auto why = p.backend_->refuses(graph(), n))
           throw UsageError(cat(n.op, " cannot run on ", p.backend_->name(), ": ", *why));
@@ -86,22 +125,11 @@ class Compiler {
     }
   }
 
-  // A node runs once per session when everything it reads is constant over the session.
   void split_prepare() {
     Program& p = *program_;
-    std::vector<bool> constant(graph().values().size(), false);
-    std::unordered_set<std::uint32_t> updated;
-    for (const auto& u : graph().updates()) updated.insert(u.state.index);
-    for (const auto& s : graph().states()) constant[s.value.index] = !updated.contains(s.value.index);
-    prepared_.assign(graph().nodes().size(), false);
-    for (std::uint32_t i = 0; i < graph().nodes().size(); ++i) {
-      const Node& n = graph().nodes()[i];
-      const bool once = op(n.op).pure && std::all_of(n.inputs.begin(), n.inputs.end(),
-                                                     [&](ValueId v) { return constant[v.index]; });
-      prepared_[i] = once;
-      for (const ValueId v : n.outputs) constant[v.index] = once;
-      (once ? p.prepare_ : p.schedule_).push_back({i});
-    }
+    const std::vector<bool> once = constant_nodes(graph());
+    for (std::uint32_t i = 0; i < graph().nodes().size(); ++i)
+      (once[i] ? p.prepare_ : p.schedule_).push_back({i});
   }
 
   void find_lifetimes() {
@@ -300,7 +328,6 @@ class Compiler {
 
   const CompileOptions& options_;
   std::shared_ptr<Program> program_;
-  std::vector<bool> prepared_;
   std::int32_t end_ = 0;
   std::vector<std::int32_t> last_use_;
   std::vector<Storage> storages_;

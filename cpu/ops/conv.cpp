@@ -12,6 +12,7 @@
 #include "cpu/planar_conv.h"
 #include "cpu/touched_pixels.h"
 #include "cpu/unpooled_conv.h"
+#include "cpu/winograd.h"
 
 namespace ingot::cpu {
 
@@ -95,6 +96,11 @@ dnnl::primitive_attr plain_attr() {
 
 constexpr std::array<std::int64_t, 2> kOnes{1, 1};
 
+template <class A>
+bool slides_by_one(const A& a) {
+  return a.stride == kOnes && a.dilation == kOnes && a.groups == 1;
+}
+
 // See cpu/touched_pixels.h. `image` is the side of the convolution that has more pixels than it touches.
 template <class A>
 bool strided_pointwise(const A& a, const Shape& w, const TensorType& image) {
@@ -175,14 +181,34 @@ std::unique_ptr<Step> make_conv2d_planar(const Problem& p, const TensorType& x, 
   q.left = a.padding[1];
   q.has_bias = a.has_bias;
   q.relu = a.activation == "relu";
-  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1 || a.has_residual ||
-      (!a.activation.empty() && !q.relu))
-    return nullptr;
+  if (!slides_by_one(a) || a.has_residual || (!a.activation.empty() && !q.relu)) return nullptr;
   return make_planar(q, p.target.threads);
 }
 
 std::unique_ptr<Step> lower_conv2d_planar(const Problem& p) {
   return make_conv2d_planar(p, p.in(0), p.in(1), p.out());
+}
+
+// As the other kernels', with weights in the layout that Winograd's transform wants, where it is free.
+Backend::Layouts layouts_conv2d_winograd(const Problem& p, const std::vector<bool>& state_free) {
+  Backend::Layouts l = layouts_conv2d(p, state_free);
+  if (!l.outputs.empty() && (state_free[1] || p.in(1).layout.is_row_major()))
+    l.inputs[1] = winograd_weight_layout();
+  return l;
+}
+
+std::unique_ptr<Step> lower_conv2d_winograd(const Problem& p) {
+  const auto& a = p.attrs<Conv2dAttrs>();
+  WinogradProblem q{p.in(0), p.in(1), p.out()};
+  q.top = a.padding[0];
+  q.left = a.padding[1];
+  q.has_bias = a.has_bias;
+  q.relu = a.activation == "relu";
+  if (a.has_residual) q.residual = &p.in(2 + a.has_bias);
+  if (!slides_by_one(a) || (!a.activation.empty() && !q.relu) ||
+      !winograd_pays(p.in(0).shape, p.out().shape, p.in(0).dtype))
+    return nullptr;
+  return make_winograd(q, p.target.threads);
 }
 
 // One channel in bf16 leaves most of oneDNN's lanes empty: the planar kernel between two conversions is
@@ -263,13 +289,29 @@ std::unique_ptr<Step> lower_grad_input_planar(const Problem& p) {
   q.top = w[2] - 1 - a.padding[0];
   q.left = w[3] - 1 - a.padding[1];
   q.gradient = true;
-  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1) return nullptr;
+  if (!slides_by_one(a)) return nullptr;
   return make_planar(q, p.target.threads);
+}
+
+Backend::Layouts layouts_grad_input_winograd(const Problem& p, const std::vector<bool>& state_free) {
+  Backend::Layouts l = layouts_grad_input(p, state_free);
+  if (!l.outputs.empty() && state_free[1]) l.inputs[1] = winograd_weight_layout();
+  return l;
+}
+
+std::unique_ptr<Step> lower_grad_input_winograd(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradInputAttrs>();
+  WinogradProblem q{p.in(0), p.in(1), p.out()};
+  q.top = 2 - a.padding[0];
+  q.left = 2 - a.padding[1];
+  q.gradient = true;
+  if (!slides_by_one(a) || !winograd_pays(p.in(0).shape, p.out().shape, p.in(0).dtype)) return nullptr;
+  return make_winograd(q, p.target.threads);
 }
 
 std::unique_ptr<Step> lower_grad_input_spread(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradInputAttrs>();
-  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1) return nullptr;
+  if (!slides_by_one(a)) return nullptr;
   return make_spread(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
 }
 
@@ -306,6 +348,18 @@ std::unique_ptr<Step> lower_grad_weight(const Problem& p) {
   return make_grad_weight(p, geometry(p.attrs<Conv2dGradWeightAttrs>()), p.in(0));
 }
 
+Backend::Layouts layouts_grad_weight_winograd(const Problem& p, const std::vector<bool>& state_free) {
+  Backend::Layouts l = layouts_grad_weight(p, state_free);
+  if (!l.outputs.empty()) l.outputs[0] = winograd_weight_layout();
+  return l;
+}
+
+std::unique_ptr<Step> lower_grad_weight_winograd(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradWeightAttrs>();
+  if (!slides_by_one(a) || !winograd_pays(p.in(0).shape, p.in(1).shape, p.in(0).dtype)) return nullptr;
+  return make_winograd_grad_weight(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
+}
+
 std::unique_ptr<Step> lower_grad_weight_bfloat(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradWeightAttrs>();
   if (a.groups != 1) return nullptr;
@@ -323,7 +377,7 @@ std::unique_ptr<Step> lower_grad_weight_touched(const Problem& p) {
 
 std::unique_ptr<Step> lower_grad_weight_planar(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradWeightAttrs>();
-  if (a.stride != kOnes || a.dilation != kOnes || a.groups != 1) return nullptr;
+  if (!slides_by_one(a)) return nullptr;
   return make_planar_grad_weight(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
 }
 
@@ -366,11 +420,14 @@ std::unique_ptr<Step> lower_grad_weight_unpooled(const Problem& p) {
 
 void add_conv(LoweringTable& t) {
   t.add("conv2d", {.lower = lower_conv2d_planar, .layouts = layouts_conv2d});
+  t.add("conv2d", {.lower = lower_conv2d_winograd, .layouts = layouts_conv2d_winograd});
   t.add("conv2d", {.lower = lower_conv2d, .layouts = layouts_conv2d});
   t.add("conv2d_grad_input", {.lower = lower_grad_input_touched, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_input", {.lower = lower_grad_input_winograd, .layouts = layouts_grad_input_winograd});
   t.add("conv2d_grad_input", {.lower = lower_grad_input_spread, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input_planar, .layouts = layouts_grad_input});
   t.add("conv2d_grad_input", {.lower = lower_grad_input, .layouts = layouts_grad_input});
+  t.add("conv2d_grad_weight", {.lower = lower_grad_weight_winograd, .layouts = layouts_grad_weight_winograd});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_bfloat, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_touched, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_planar, .layouts = layouts_grad_weight});

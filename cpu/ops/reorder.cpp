@@ -32,6 +32,14 @@ std::unique_ptr<Step> lower_view(const Problem& p) {
   return p.in(0).same_memory(p.out()) ? std::make_unique<ViewStep>() : nullptr;
 }
 
+// To the layout that it has: a copy (core/ops/view.h).
+std::unique_ptr<Step> lower_copy(const Problem& p) {
+  if (p.in(0).layout.canonical() != p.out().layout.canonical()) return nullptr;
+  return make_step("copy", [bytes = p.out().bytes()](void* const* inputs, void* const* outputs, void*) {
+    if (bytes != 0) std::memcpy(outputs[0], inputs[0], bytes);
+  });
+}
+
 std::unique_ptr<Step> lower_onednn(const Problem& p) {
   if (!onednn_computes(p.in(0).dtype) || p.in(0).numel() == 0) return nullptr;
   const auto from = to_desc(p.in(0)), to = to_desc(p.out());
@@ -128,7 +136,7 @@ std::unique_ptr<Step> lower_any(const Problem& p) {
 }  // namespace
 
 void add_reorder(LoweringTable& t) {
-  for (const LowerFn lower : {lower_view, lower_onednn, lower_permute, lower_any})
+  for (const LowerFn lower : {lower_copy, lower_view, lower_onednn, lower_permute, lower_any})
     t.add("reorder", {.lower = lower, .layouts = layouts_reorder});
 }
 

@@ -7,6 +7,7 @@
 #include "core/op/registry.h"
 #include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
+#include "cpu/pieces.h"
 #include "cpu/simd/row_kernels.h"
 
 namespace ingot::cpu {
@@ -14,37 +15,6 @@ namespace ingot::cpu {
 namespace {
 
 constexpr int kMaxRoles = 5;
-
-// Part of one tensor, the same in each of its roles (parameter, gradient, states).
-struct Piece {
-  std::int64_t tensor, begin, n;
-};
-
-// All elements of all tensors in order, cut into equal parts, one per thread.
-struct Pieces {
-  std::vector<Piece> pieces;
-  std::vector<std::size_t> first;  // of each part, and the end
-
-  Pieces(const std::vector<std::int64_t>& sizes, int parts) {
-    std::int64_t total = 0;
-    for (const std::int64_t n : sizes) total += n;
-    std::int64_t before = 0;
-    std::size_t tensor = 0;
-    std::int64_t used = 0;
-    for (int part = 0; part < parts; ++part) {
-      first.push_back(pieces.size());
-      const std::int64_t end = part_of(total, part, parts, 16).end;
-      while (before < end) {
-        while (used == sizes[tensor]) ++tensor, used = 0;
-        const std::int64_t n = std::min(sizes[tensor] - used, end - before);
-        pieces.push_back({static_cast<std::int64_t>(tensor), used, n});
-        used += n;
-        before += n;
-      }
-    }
-    first.push_back(pieces.size());
-  }
-};
 
 struct Sizes {
   std::vector<std::int64_t> sizes;
@@ -95,9 +65,7 @@ std::unique_ptr<Step> make_update(const Problem& p, std::int64_t count, const Si
         const bool taken = scalar(1) != 0.0;
         const auto args = prepare(scalar(0), scalar(1), scalar(2));
         parallel_parts(parts, [&](int part) {
-          const auto at = static_cast<std::size_t>(part);
-          for (std::size_t i = pieces->first[at]; i < pieces->first[at + 1]; ++i) {
-            const Piece& piece = pieces->pieces[i];
+          for (const Piece& piece : pieces->of(part)) {  // the same of each role
             const float* from[kMaxRoles] = {};
             float* to[kMaxRoles] = {};
             for (int r = 0; r < in_roles; ++r)
@@ -204,12 +172,9 @@ std::unique_ptr<Step> lower_global_norm(const Problem& p) {
       [=, &k](void* const* in, void* const* out, void* workspace) {
         auto* sums = static_cast<double*>(workspace);
         parallel_parts(parts, [&](int part) {
-          const auto at = static_cast<std::size_t>(part);
           double sum = 0.0;
-          for (std::size_t i = pieces->first[at]; i < pieces->first[at + 1]; ++i) {
-            const Piece& piece = pieces->pieces[i];
+          for (const Piece& piece : pieces->of(part))
             sum += k.sum_squares(static_cast<const float*>(in[piece.tensor]) + piece.begin, piece.n, 0.0f);
-          }
           sums[part] = sum;
         });
         double sum = 0.0;

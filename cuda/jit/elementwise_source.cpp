@@ -120,6 +120,33 @@ void check(const ScalarExpr& e, std::span<const TensorType> inputs, std::span<co
                          inputs.size() + outputs.size(), "; split it"));
 }
 
+void comma(std::string& list, const std::string& item) {
+  list += cat(list.empty() ? "" : ", ", item);
+}
+
+// All of a kernel before its body.
+std::string opening(const ScalarExpr& e, std::string_view types, std::string_view name,
+                    std::string_view parameters) {
+  return cat("// ", to_string(e), "\n// ", types,
+             "\n#include \"core/expr/scalar_ops.h\"\n#include \"cuda/jit/element.h\"\n\n"
+             "using namespace ingot::cuda;\nnamespace scalar = ingot::scalar;\n\n",
+             tape_function(e, "tape"), "\nextern \"C\" __global__ void __launch_bounds__(", kThreads, ")\n",
+             name, "(", parameters, ") {\n");
+}
+
+// The group of a block, by halves: groups [low, high) begin at blocks first[low] and up.
+std::string find_group(const std::vector<std::int64_t>& first, std::span<const std::int64_t> counts,
+                       std::size_t inputs, std::size_t low, std::size_t high, std::string_view u) {
+  if (high - low == 1) {
+    std::string s = "{";
+    for (std::size_t i = 0; i < inputs; ++i) s += cat(" x", i, " = x", i, "_", low, ";");
+    return s + cat(" y = y_", low, "; n = ", counts[low], u, "; block -= ", first[low], "u; }\n");
+  }
+  const std::size_t middle = (low + high) / 2;
+  return cat("if (block < ", first[middle], "u) {\n", find_group(first, counts, inputs, low, middle, u),
+             "} else {\n", find_group(first, counts, inputs, middle, high, u), "}\n");
+}
+
 }  // namespace
 
 KernelSource elementwise_source(const ScalarExpr& e, std::span<const TensorType> inputs,
@@ -152,9 +179,6 @@ KernelSource elementwise_source(const ScalarExpr& e, std::span<const TensorType>
   const bool tail = n % count != 0;
 
   std::string params, head, args, results, stores, single;
-  const auto comma = [](std::string& list, const std::string& item) {
-    list += cat(list.empty() ? "" : ", ", item);
-  };
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Operand& o = operands[i];
     k.alignment.push_back(std::max(o.bytes, static_cast<int>(size_of(o.dtype))));
@@ -197,11 +221,7 @@ KernelSource elementwise_source(const ScalarExpr& e, std::span<const TensorType>
   types += " ->";
   for (std::size_t o = 0; o < outputs.size(); ++o) types += cat(o ? ", " : " ", to_string(outputs[o]));
 
-  k.text = cat("// ", to_string(e), "\n// ", types,
-               "\n#include \"core/expr/scalar_ops.h\"\n#include \"cuda/jit/element.h\"\n\n"
-               "using namespace ingot::cuda;\nnamespace scalar = ingot::scalar;\n\n",
-               tape_function(e, "tape"), "\nextern \"C\" __global__ void __launch_bounds__(", kThreads, ")\n",
-               k.name, "(", params, ") {\n");
+  k.text = opening(e, types, k.name, params);
   k.text +=
       cat("  const ", index, " first = (blockIdx.x * ", kThreads, u, " + threadIdx.x) * ", count, u, ";\n");
   k.text +=
@@ -210,6 +230,88 @@ KernelSource elementwise_source(const ScalarExpr& e, std::span<const TensorType>
   if (tail)
     k.text += cat(" else {\n    for (", index, " i = first; i < ", n, u, "; ++i) tape(", single, ");\n  }");
   k.text += "\n}\n";
+  return k;
+}
+
+std::size_t most_groups(const ScalarExpr& e, int shared) {
+  const auto scalars = static_cast<std::size_t>(shared);
+  return (kMaxArgs - scalars) / (e.inputs().size() - scalars + 1);
+}
+
+KernelSource elementwise_many_source(const ScalarExpr& e, int shared, std::span<const std::int64_t> counts,
+                                     int alignment) {
+  const auto scalars = static_cast<std::size_t>(shared);
+  const std::size_t lists = e.inputs().size() - scalars;
+  if (counts.empty() || counts.size() > most_groups(e, shared))
+    throw UsageError(cat("a kernel takes 1 to ", most_groups(e, shared), " groups of this tape, got ",
+                         counts.size(), "; split them"));
+  const DType result = e.dtype(e.outputs().at(0));
+  const std::int64_t longest = *std::max_element(counts.begin(), counts.end());
+  std::vector<TensorType> in;
+  for (std::size_t i = 0; i < e.inputs().size(); ++i)
+    in.emplace_back(e.inputs()[i], i < scalars ? Shape{} : Shape{longest});
+  const TensorType out(result, {longest});
+  KernelSource k;
+  k.name = "many_" + tape_name(e);
+  k.threads = kThreads;
+  const int count = k.elements_per_thread = elements_per_thread(e, std::span(&out, 1), in);
+
+  std::vector<std::int64_t> first;
+  for (const std::int64_t n : counts) {
+    first.push_back(k.blocks);
+    k.blocks += (n + std::int64_t{kThreads} * count - 1) / (std::int64_t{kThreads} * count);
+  }
+  if (k.blocks == 0) return k;
+  if (k.blocks > std::numeric_limits<std::int32_t>::max())
+    throw UsageError(
+        cat("many tensors, the longest of ", longest, " elements, are more than one launch can cover"));
+  const bool wide =
+      longest + std::int64_t{kThreads} * count > std::int64_t{std::numeric_limits<std::uint32_t>::max()};
+  const std::string_view index = wide ? "unsigned long long" : "u32", u = wide ? "ull" : "u";
+
+  std::string params, chosen, head, args, single;
+  const auto pointers = [&](const std::string& type, const std::string& list, DType dtype) {
+    const int bytes = access_bytes(dtype, count, alignment_of({alignment}, 0, dtype));
+    for (std::size_t g = 0; g < counts.size(); ++g) {
+      comma(params, cat(type, "* ", list, "_", g));
+      k.alignment.push_back(bytes);
+    }
+    chosen += cat("  ", type, "* ", list, ";\n");
+    comma(single, cat(list, "[i]"));
+    return bytes;
+  };
+  for (std::size_t i = 0; i < scalars; ++i) {
+    const std::string type = cat("const ", element_type(e.inputs()[i]));
+    comma(params, cat(type, "* s", i));
+    k.alignment.push_back(static_cast<int>(size_of(e.inputs()[i])));
+    head += cat("  ", type, " a", i, " = s", i, "[0];\n");
+    comma(args, cat("a", i));
+    comma(single, cat("a", i));
+  }
+  std::string loads;
+  for (std::size_t i = 0; i < lists; ++i) {
+    const DType dtype = e.inputs()[scalars + i];
+    const int bytes = pointers(cat("const ", element_type(dtype)), cat("x", i), dtype);
+    loads += cat("    ", element_type(dtype), " b", i, "[", count, "];\n    load<", bytes, ">(x", i,
+                 " + first, b", i, ");\n");
+    comma(args, cat("b", i, "[j]"));
+    if (dtype == result)
+      for (std::size_t g = 0; g < counts.size(); ++g)
+        k.in_place.push_back({static_cast<int>(scalars + i * counts.size() + g), static_cast<int>(g)});
+  }
+  const int bytes = pointers(std::string(element_type(result)), "y", result);
+  comma(args, "c[j]");
+
+  std::string types = cat(counts.size(), " groups:");
+  for (const std::int64_t n : counts) types += cat(" ", n);
+  k.text = opening(e, types, k.name, params);
+  k.text += cat("  u32 block = blockIdx.x;\n  ", index, " n;\n", chosen,
+                find_group(first, counts, lists, 0, counts.size(), u), "  const ", index, " first = (",
+                wide ? "(unsigned long long)" : "", "block * ", kThreads, u, " + threadIdx.x) * ", count, u,
+                ";\n", head, "  if (first + ", count, u, " <= n) {\n", loads, "    ", element_type(result),
+                " c[", count, "];\n    INGOT_UNROLL\n    for (int j = 0; j < ", count, "; ++j) tape(", args,
+                ");\n    store<", bytes, ">(y + first, c);\n  } else {\n    for (", index,
+                " i = first; i < n; ++i) tape(", single, ");\n  }\n}\n");
   return k;
 }
 

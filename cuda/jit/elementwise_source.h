@@ -18,6 +18,7 @@
 //                                                                   // elementwise_accepts() says no
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -36,5 +37,14 @@ struct ElementwiseOptions {
 
 KernelSource elementwise_source(const ScalarExpr& expr, std::span<const TensorType> inputs,
                                 std::span<const TensorType> outputs, const ElementwiseOptions& options = {});
+
+// One tape on many groups of vectors (core/ops/fused_many.h): `counts` are their lengths, the first `shared`
+// inputs of the tape are single values that all groups read. Pointers: the shared ones, a list for each
+// further input, the list of results. Every block works on one group, which it finds by its number.
+// `alignment` is that of each address. Throws UsageError for more than most_groups().
+KernelSource elementwise_many_source(const ScalarExpr& expr, int shared, std::span<const std::int64_t> counts,
+                                     int alignment = 16);
+// How many groups one kernel has pointers for.
+std::size_t most_groups(const ScalarExpr& expr, int shared);
 
 }  // namespace ingot::cuda

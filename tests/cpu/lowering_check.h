@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -66,9 +67,12 @@ inline Graph one_node(std::string_view name, const Attrs& attrs, const std::vect
   return g;
 }
 
+// Makes the step of the node of a graph, instead of the backend.
+using Make = std::function<std::unique_ptr<Step>(const Graph&, const Node&)>;
+
 // Lowers, binds and runs once; `seen` are the operands' current layouts, as the layout pass would have them.
 inline Lowered run_lowered(std::string_view name, const Attrs& attrs, const std::vector<Tensor>& inputs,
-                           int threads = 2, const Backend::Layouts* forced = nullptr) {
+                           int threads = 2, const Backend::Layouts* forced = nullptr, const Make& make = {}) {
   const Backend& cpu = backend("cpu");
   const Target target = Target::cpu(threads);
   Lowered r;
@@ -78,7 +82,7 @@ inline Lowered run_lowered(std::string_view name, const Attrs& attrs, const std:
                   : cpu.layouts(plain, plain.nodes().at(0), std::vector<bool>(inputs.size(), true), target);
   const Graph g = one_node(name, attrs, inputs, r.layouts);
   const Node& node = g.nodes().at(0);
-  const auto step = cpu.lower(g, node, target);
+  const auto step = make ? make(g, node) : cpu.lower(g, node, target);
   r.kernel = step->kernel;
   std::vector<Tensor> in, out;
   std::vector<void*> in_ptr, out_ptr;
@@ -120,8 +124,9 @@ inline void expect_near(const std::vector<Tensor>& got, const std::vector<Tensor
 }
 
 inline Lowered check_lowering(std::string_view name, const Attrs& attrs, const std::vector<Tensor>& inputs,
-                              double tolerance = 2e-5, int threads = 2) {
-  const Lowered r = run_lowered(name, attrs, inputs, threads);
+                              double tolerance = 2e-5, int threads = 2,
+                              const Backend::Layouts* forced = nullptr, const Make& make = {}) {
+  const Lowered r = run_lowered(name, attrs, inputs, threads, forced, make);
   std::vector<std::string> types;
   std::vector<Tensor> wide;
   for (const Tensor& t : inputs) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/op/builder.h"
+#include "core/ops/fused_many.h"
 #include "core/runtime/backend.h"
 #include "core/runtime/lowering.h"
 
@@ -78,6 +79,17 @@ TEST(CpuBackend, SaysWhyItRefuses) {
   const auto l = cpu.layouts(nhwc.graph, nhwc.node(), {false}, Target::cpu(1));
   EXPECT_TRUE(l.inputs.at(0).is_row_major());
   EXPECT_TRUE(l.outputs.at(0).is_row_major());
+}
+
+// Joined with others, small tensors share a step; a large one is worth a step, and a team of threads.
+TEST(CpuBackend, JoinsSmallNodesAlone) {
+  ScalarExpr tape({DType::F32});
+  tape.add_output(tape.emit_cast(0, DType::BF16));
+  for (const std::int64_t n : {1, 4096, 1 << 20}) {
+    Graph g;
+    apply1("fused_many", {input(g, "x", {DType::F32, {n}})}, FusedManyAttrs{1, 0, tape});
+    EXPECT_EQ(backend("cpu").accelerates(g, g.nodes().at(0), Target::cpu(2)), n <= 4096) << n;
+  }
 }
 
 TEST(CpuBackend, AllocatesAlignedMemory) {

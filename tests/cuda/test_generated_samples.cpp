@@ -59,6 +59,12 @@ std::vector<Sample> samples() {
   return list;
 }
 
+void write_sample(std::string_view name, int arch, std::string_view bound, const std::string& ptx) {
+  EXPECT_NE(ptx.find(cat(".target sm_", arch)), std::string::npos);
+  write_file(cat(INGOT_BINARY_DIR, "/tests/cuda_sim/ptx/generated_", name, ".sm_", arch, ".ptx"),
+             cat("// Bound by: ", bound, ".\n", ptx));
+}
+
 TEST(GeneratedSamples, AreWritten) {
   INGOT_NEEDS_NVRTC();
   for (const int arch : kArchitectures)
@@ -66,11 +72,30 @@ TEST(GeneratedSamples, AreWritten) {
       KernelRun run{s.expr, {}, s.out};
       run.arch = arch;
       for (const TensorType& t : s.inputs) run.inputs.emplace_back(t);
-      const std::string ptx = run.compiled();
-      EXPECT_NE(ptx.find(cat(".target sm_", arch)), std::string::npos);
-      write_file(cat(INGOT_BINARY_DIR, "/tests/cuda_sim/ptx/generated_", s.name, ".sm_", arch, ".ptx"),
-                 cat("// Bound by: ", s.bound, ".\n", ptx));
+      write_sample(s.name, arch, s.bound, run.compiled());
     }
+}
+
+// One tape on many tensors.
+TEST(GeneratedSamples, OfManyAreWritten) {
+  INGOT_NEEDS_NVRTC();
+  std::vector<std::int64_t> counts;
+  for (std::int64_t n = 1; n <= 40; ++n) counts.push_back(n * n * 1000);
+  ScalarExpr choice({DType::Bool, DType::F32, DType::F32});
+  choice.add_output(choice.emit(ScalarOp::Where, {0, 1, 2}));
+  for (const int arch : kArchitectures) {
+    const auto compiled = [&](const cuda::KernelSource& k) {
+      return cuda::Nvrtc::instance().compile(k.name, k.text, arch, cuda::KernelFormat::Ptx);
+    };
+    for (const DType half : {DType::F16, DType::BF16}) {
+      ScalarExpr narrowed({DType::F32});
+      narrowed.add_output(narrowed.emit_cast(0, half));
+      write_sample(cat("many_casts_", name(half)), arch, "bandwidth (loads, stores)",
+                   compiled(cuda::elementwise_many_source(narrowed, 0, counts)));
+    }
+    write_sample("many_choices", arch, "bandwidth (loads, stores)",
+                 compiled(cuda::elementwise_many_source(choice, 1, counts)));
+  }
 }
 
 }  // namespace

@@ -93,6 +93,54 @@ TEST(Session, SharingMemoryChangesNoBit) {
   }
 }
 
+TEST(Session, AnOutputThatIsAStateIsItsOldContent) {
+  Graph g;
+  const Value a = parameter(g, "a", {DType::F32, {2, 3}}, Init::constant(1.0));
+  const Value n = state(g, StateRole::Counter, "n", {DType::I64, {}}, Init::constant(5.0));
+  g.add_update(a.id(), add(a, 1.0).id());
+  g.add_update(n.id(), add(n, 2.0).id());
+  g.add_output("a", a.id());
+  g.add_output("flat", reshape(a, {6}).id());
+  g.add_output("n", n.id());
+  g.add_output("again", n.id());
+  g.add_output("next", g.next_content(a.id()));
+  for (const bool in_place : {true, false})
+    for (const bool optimise : {true, false}) {
+      CompileOptions o = options(true, in_place);
+      o.optimise = optimise;
+      Session s(compile(g, o));
+      for (int run = 0; run < 3; ++run) {
+        s.run();
+        for (std::int64_t i = 0; i < 6; ++i) {
+          EXPECT_EQ(s.output("a").get(i), 1.0 + run);
+          EXPECT_EQ(s.output("flat").get(i), 1.0 + run);
+          EXPECT_EQ(s.output("next").get(i), 2.0 + run);
+        }
+        EXPECT_EQ(s.output("n").get(0), 5.0 + 2 * run);
+        EXPECT_EQ(s.output("again").get(0), 5.0 + 2 * run);
+        EXPECT_EQ(s.state("a").get(0), 2.0 + run);
+        EXPECT_EQ(s.state("n").get(0), 7.0 + 2 * run);
+      }
+    }
+}
+
+TEST(Session, StatesChangePlaces) {
+  Graph g;
+  const Value a = parameter(g, "a", {DType::F32, {3}}, Init::constant(1.0));
+  const Value b = parameter(g, "b", {DType::F32, {3}}, Init::constant(2.0));
+  const Value c = parameter(g, "c", {DType::F32, {3}}, Init::constant(3.0));
+  g.add_update(a.id(), b.id());
+  g.add_update(b.id(), c.id());
+  g.add_update(c.id(), a.id());
+  g.add_output("a", a.id());
+  Session s(compile(g, options(true, true)));
+  s.run();
+  EXPECT_EQ(s.output("a").get(0), 1.0);
+  EXPECT_EQ(s.state("a").get(0), 2.0);
+  EXPECT_EQ(s.state("b").get(0), 3.0);
+  EXPECT_EQ(s.state("c").get(0), 1.0);
+}
+
 TEST(Session, AllocatesExactlyWhatTheReportSays) {
   const ProgramPtr p = compile(small_training("simple_cnn", 32), options(true, true));
   const MemoryReport& r = p->report();

@@ -12,8 +12,8 @@ import struct
 import sys
 import zlib
 
-import check_program
-from check_program import Program, content, write
+import program_test
+from program_test import Program, content, write
 
 CLASSES = ["bar high", "bar low", "bar m\u00eddle"]
 # 16 x 16, grey, made with Pillow.
@@ -145,4 +145,4 @@ class Images(Program):
 
 
 if __name__ == "__main__":
-    sys.exit(check_program.main(__name__))
+    sys.exit(program_test.main(__name__))

@@ -11,12 +11,12 @@ import os
 import sys
 import time
 
-import check_program
+import program_test
 
 arguments = None  # of the command line
 
 
-class Targets(check_program.Program):
+class Targets(program_test.Program):
     """Plans for GPUs that are not here."""
 
     def setUp(self):
@@ -38,7 +38,7 @@ class Targets(check_program.Program):
         (first, *_) = json.loads(self.good("info", "targets", "--json")).values()
         described = {**first, **changes}
         kept = {key: value for key, value in described.items() if value is not None}
-        check_program.write(self.path("gpu.json"), json.dumps(kept).encode())
+        program_test.write(self.path("gpu.json"), json.dumps(kept).encode())
         return self.path("gpu.json")
 
     def check_resnet50(self, target, *args):
@@ -87,6 +87,21 @@ class Targets(check_program.Program):
         self.assertNotIn("prediction", plan)
         self.assertIn("My GPU", plan["no_prediction"])
         self.assertIn("--machine", plan["no_prediction"])
+
+    def test_few_launches_in_half_precision(self):
+        self.has_cudnn()
+        for dtype in ("bf16", "f16"):
+            arguments = ("resnet50", "--mode", "train", "--batch-size", "256", "--dtype", dtype, "--target", "h200")
+            plan, single = self.plan(*arguments), self.plan(*arguments, "--skip-pass", "join-elementwise")
+            launches = plan["launches"] + plan["library_calls"]
+            self.assertEqual(launches, plan["prediction"]["launches"])
+            self.assertLess(launches, 600)
+            self.assertGreater(single["launches"] + single["library_calls"], launches + 150)
+            # Casts of weights, and what updates the states of batch norms, are not more of a burden joined.
+            self.assertLessEqual(plan["total_bytes"], single["total_bytes"])
+            self.assertLess(plan["prediction"]["seconds"], single["prediction"]["seconds"])
+            left = [n for n in plan["nodes"] if n["op"] in ("cast", "add", "where")]
+            self.assertLess(len(left), 8, left)
 
     def test_candidates_of_one_op_are_costed(self):
         problem = ["bench", "--op", "conv2d", "--shape", "64x64x56x56", "--shape", "64x64x3x3", "--dtype", "bf16",
@@ -146,7 +161,7 @@ class Targets(check_program.Program):
                  says=["'deviceVer': expected", '"9.0"', "'colour' is not a key"])
         self.bad("plan", "lenet5", "--target", self.described(l2CacheSize=2**40), says="'l2CacheSize': expected")
         self.bad("plan", "lenet5", "--target", self.dir, says="directory")
-        check_program.write(self.path("bad.json"), b"{")
+        program_test.write(self.path("bad.json"), b"{")
         self.bad("plan", "lenet5", "--target", self.path("bad.json"), says=["bad.json", "one JSON object"])
         self.bad("plan", "lenet5", "--target", "h200", "--device", "cuda", says=["--target", "--device"])
 
@@ -179,11 +194,11 @@ class Targets(check_program.Program):
 
     def test_cudnn_that_is_no_library(self):
         self.has_cudnn()
-        check_program.write(self.path("libcudnn.so.9"), b"this is no library")
+        program_test.write(self.path("libcudnn.so.9"), b"this is no library")
         self.check_broken_cudnn(self.dir, "could not be loaded", "libcudnn.so.9")
 
 
 if __name__ == "__main__":
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--broken-cudnn", help="Folder of libraries named libcudnn.so.9, each in a folder of its own")
-    sys.exit(check_program.main(__name__, command))
+    sys.exit(program_test.main(__name__, command))

@@ -1,6 +1,8 @@
 // Whole programs through compile() and Session on the simulated device, against the CPU backend.
 #include "core/base/error.h"
+#include "core/ops/elementwise.h"
 #include "core/ops/softmax.h"
+#include "core/ops/view.h"
 #include "cuda/base/device_info.h"
 #include "tests/cuda_sim/backend/backend_test.h"
 
@@ -18,6 +20,22 @@ TEST_F(CudaBackendTest, InferenceEqualsTheCpu) {
   const Graph g = softmax_graph();
   const auto want = run(g, Target::cpu(1));
   each_order([&] { expect_close(run(g, Target::cuda(0)), want, kTolerance); });
+}
+
+TEST_F(CudaBackendTest, AnOutputThatIsAStateIsItsOldContent) {
+  Graph g;
+  const Value a = parameter(g, "a", {DType::F32, {3, 5}}, Init::normal(0.0, 1.0));
+  const Value b = parameter(g, "b", {DType::F32, {3, 5}}, Init::normal(0.0, 1.0));
+  const Value n = state(g, StateRole::Counter, "n", {DType::I64, {}}, Init::constant(5.0));
+  g.add_update(a.id(), b.id());
+  g.add_update(b.id(), a.id());
+  g.add_update(n.id(), add(n, 2.0).id());
+  g.add_output("a", a.id());
+  g.add_output("flat", reshape(b, {15}).id());
+  g.add_output("n", n.id());
+  const auto want = run(g, Target::cpu(1));
+  EXPECT_EQ(want.at("n").get(0), 15.0);
+  each_order([&] { expect_close(run(g, Target::cuda(0)), want, 0.0); });
 }
 
 TEST_F(CudaBackendTest, ARunFromTheThirdOnIsOneLaunchAndAllocatesNothing) {
