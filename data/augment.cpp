@@ -12,16 +12,17 @@ namespace ingot {
 
 namespace {
 
-// `out` walks with `stride`, which is negative for a mirrored row. The two strides that matter get a loop of
-// their own, so that the compiler sees contiguous stores.
+// `out` walks with `stride`, which is negative for a mirrored row, `in` with `in_stride`. The two strides
+// that matter get a loop of their own, so that the compiler sees contiguous stores.
 template <class In, class Map>
-void map_row(const In* in, float* out, std::int64_t n, std::ptrdiff_t stride, const Map& map) {
-  if (stride == 1) {
+void map_row(const In* in, std::ptrdiff_t in_stride, float* out, std::int64_t n, std::ptrdiff_t stride,
+             const Map& map) {
+  if (stride == 1 && in_stride == 1) {
     for (std::int64_t i = 0; i < n; ++i) out[i] = map(in[i]);
-  } else if (stride == -1) {
+  } else if (stride == -1 && in_stride == 1) {
     for (std::int64_t i = 0; i < n; ++i) out[-i] = map(in[i]);
   } else {
-    for (std::int64_t i = 0; i < n; ++i, out += stride) *out = map(in[i]);
+    for (std::int64_t i = 0; i < n; ++i, in += in_stride, out += stride) *out = map(*in);
   }
 }
 
@@ -66,7 +67,16 @@ SampleTransform::SampleTransform(const TensorType& input, const Augment& augment
     if (!(s > 0.0f) || !std::isfinite(s))
       throw UsageError(cat("normalisation: stddev must be positive, got ", s));
 
-  channel_stride_ = height_ * width_;
+  channel_stride_ = in_channel_stride_ = height_ * width_;
+  if (!input.layout.is_row_major()) {
+    if (!image || !pixels || input.layout.is_blocked() || input.layout.order[2] != 0 ||
+        input.layout.order[0] != 1)
+      throw UsageError(
+          cat("samples are row-major, or images [channels, height, width] of type u8 or f32 that are ",
+              "channels-last; they are ", to_string(input)));
+    in_pixel_stride_ = channels_;
+    in_channel_stride_ = 1;
+  }
   if (channels_last && image) {
     if (!pixels)
       throw UsageError(cat("channels-last batches need u8 or f32 samples, they are ", to_string(input)));
@@ -76,7 +86,7 @@ SampleTransform::SampleTransform(const TensorType& input, const Augment& augment
     output_.layout.rank = 3;
     output_.layout.order = {1, 2, 0};
   }
-  identity_ = input_.dtype == output_.dtype && output_.layout.is_row_major() && mean_.empty() && !flip_ &&
+  identity_ = input_.dtype == output_.dtype && output_.layout == input_.layout && mean_.empty() && !flip_ &&
               crop_padding_ == 0;
 
   if (input.dtype != DType::U8) return;
@@ -120,8 +130,23 @@ void SampleTransform::apply_channel(const In* input, float* output, const Choice
     }
     if (first > 0) fill_row(row, first, step, border);
     if (last > first)
-      map_row(input + source * width_ + first + choice.left, row + first * step, last - first, step, map);
+      map_row(input + (source * width_ + first + choice.left) * in_pixel_stride_, in_pixel_stride_,
+              row + first * step, last - first, step, map);
     if (last < width_) fill_row(row + last * step, width_ - last, step, border);
+  }
+}
+
+// What folders of images give, in one pass instead of three.
+void SampleTransform::apply_rgb(const std::uint8_t* input, float* output, bool flip) const {
+  const float *const red = table_.data(), *const green = red + 256, *const blue = green + 256;
+  const std::ptrdiff_t step = flip ? -pixel_stride_ : pixel_stride_, next = channel_stride_;
+  for (std::int64_t y = 0; y < height_; ++y) {
+    float* out = output + (y * width_ + (flip ? width_ - 1 : 0)) * pixel_stride_;
+    for (std::int64_t x = 0; x < width_; ++x, input += 3, out += step) {
+      out[0] = red[input[0]];
+      out[next] = green[input[1]];
+      out[2 * next] = blue[input[2]];
+    }
   }
 }
 
@@ -131,9 +156,14 @@ void SampleTransform::apply(const std::byte* input, std::byte* output, const Cho
     return;
   }
   float* const out = reinterpret_cast<float*>(output);
+  const bool whole = choice.top == 0 && choice.left == 0;
+  if (whole && channels_ == 3 && in_channel_stride_ == 1 && input_.dtype == DType::U8) {
+    apply_rgb(reinterpret_cast<const std::uint8_t*>(input), out, choice.flip);
+    return;
+  }
   for (std::int64_t c = 0; c < channels_; ++c) {
     float* const plane = out + c * channel_stride_;
-    const std::int64_t offset = c * height_ * width_;
+    const std::ptrdiff_t offset = c * in_channel_stride_;
     if (input_.dtype == DType::U8) {
       const float* const table = table_.data() + c * 256;
       apply_channel(reinterpret_cast<const std::uint8_t*>(input) + offset, plane, choice,

@@ -16,17 +16,40 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/ir/type.h"
+#include "data/dataset.h"
 
 namespace ingot {
+
+// torchvision's ColorJitter: factors between 1 - x and 1 + x, and a turn of the hue between -hue and hue (at
+// most 0.5), in random order.
+struct ColorJitter {
+  double brightness = 0.0, contrast = 0.0, saturation = 0.0, hue = 0.0;
+};
+
+// torchvision's RandAugment (Cubuk et al. 2019): so many of fourteen operations, at a strength of 0 to 30.
+struct RandAugment {
+  int num_ops = 2, magnitude = 9;
+};
 
 struct Augment {
   // Pads each side by as many pixels and cuts the original size out of a random place; 0 leaves out the step.
   std::int64_t crop_padding = 0;
   // Mirrors every second sample, on average.
   bool horizontal_flip = false;
+  // Reads random parts of images; for data sets that have them (Dataset::has_crops), such as folders of
+  // images.
+  std::optional<RandomResizedCrop> random_resized_crop = {};
+  // Of u8 images, before they are cropped and flipped.
+  std::optional<RandAugment> rand_augment = {};
+  std::optional<ColorJitter> color_jitter = {};
+  // Beta(alpha, alpha) of the share that each sample of a batch keeps against its neighbour: all of its
+  // pixels (MixUp, Zhang et al. 2017), or a box of them (CutMix, Yun et al. 2019). 0: neither; with both each
+  // batch gets one at random.
+  double mixup = 0.0, cutmix = 0.0;
   // One figure per channel, or one for all; empty leaves out the step. In units of the scaled sample.
   std::vector<float> mean = {}, stddev = {};
 };
@@ -52,13 +75,16 @@ class SampleTransform {
   template <class In, class Map>
   void apply_channel(const In* input, float* output, const Choice& choice, const Map& map) const;
 
+  void apply_rgb(const std::uint8_t* input, float* output, bool flip) const;
+
   TensorType input_, output_;
   bool identity_ = false, flip_ = false;
   std::int64_t crop_padding_ = 0;
   std::int64_t channels_ = 1, height_ = 1, width_ = 1;
-  std::ptrdiff_t pixel_stride_ = 1, channel_stride_ = 0;  // of the output, in elements
-  std::vector<float> mean_, stddev_;                      // one per channel, or empty
-  std::vector<float> table_;                              // 256 results per channel, for u8
+  std::ptrdiff_t in_pixel_stride_ = 1, in_channel_stride_ = 0;  // in elements
+  std::ptrdiff_t pixel_stride_ = 1, channel_stride_ = 0;        // of the output
+  std::vector<float> mean_, stddev_;                            // one per channel, or empty
+  std::vector<float> table_;                                    // 256 results per channel, for u8
 };
 
 }  // namespace ingot

@@ -30,6 +30,14 @@ class TakeDataset : public Dataset {
     check_index(index, size_);
     source_->read(index, input, target);
   }
+  bool has_crops() const override { return source_->has_crops(); }
+  void read_cropped(std::int64_t index, const RandomResizedCrop& crop, Draws& draws,
+                    std::span<std::byte> input, std::span<std::byte> target) const override {
+    check_index(index, size_);
+    source_->read_cropped(index, crop, draws, input, target);
+  }
+  std::int64_t label(std::int64_t index) const override { return source_->label(index); }
+  std::string preparation() const override { return source_->preparation(); }
 
  private:
   std::shared_ptr<const Dataset> source_;
@@ -37,6 +45,14 @@ class TakeDataset : public Dataset {
 };
 
 }  // namespace
+
+void Dataset::read_cropped(std::int64_t, const RandomResizedCrop&, Draws&, std::span<std::byte>,
+                           std::span<std::byte>) const {
+  throw UsageError(
+      "random_resized_crop cuts parts out of image files, and this data set holds samples of one size; leave "
+      "it out, or "
+      "use crop_padding");
+}
 
 std::string_view name(Split split) {
   return split == Split::Train ? "train" : "test";
@@ -94,23 +110,34 @@ ChannelStats channel_stats(const Dataset& dataset) {
     throw UsageError(cat("channel_stats needs floating or u8 inputs, got ", to_string(type)));
   const auto channels = static_cast<std::size_t>(type.shape.rank() == 3 ? type.shape[0] : 1);
   const std::size_t each = static_cast<std::size_t>(type.numel()) / std::max<std::size_t>(channels, 1);
+  // Of files that are decoded for it a few thousand tell as much as all.
+  constexpr std::int64_t kEnough = 2000;
+  const std::int64_t step = dataset.has_crops() ? std::max<std::int64_t>(1, dataset.size() / kEnough) : 1;
 
   const Tensor sample(type);
   std::vector<std::byte> target(dataset.target_type().bytes());
   std::vector<double> sum(channels), squares(channels);
   std::vector<std::int64_t> finite(channels);
   const auto visit = [&](auto&& per_sample) {
-    for (std::int64_t i = 0; i < dataset.size(); ++i) {
-      dataset.read(i, sample.as_bytes(), target);
+    for (std::int64_t i = 0; i < dataset.size(); i += step) {
+      try {
+        dataset.read(i, sample.as_bytes(), target);
+      } catch (const BadSample&) {  // whoever loads it decides what follows
+        continue;
+      }
       per_sample();
     }
   };
   if (type.dtype == DType::U8) {  // exact, and one increment a pixel
     std::vector<std::array<std::int64_t, 256>> histogram(channels);
     visit([&] {
-      const std::uint8_t* p = sample.data<std::uint8_t>();
-      for (auto& h : histogram)
-        for (std::size_t k = 0; k < each; ++k) ++h[*p++];
+      const std::uint8_t* p = static_cast<const std::uint8_t*>(sample.raw());
+      if (type.layout.is_row_major())
+        for (auto& h : histogram)
+          for (std::size_t k = 0; k < each; ++k) ++h[*p++];
+      else
+        for (std::size_t k = 0; k < each; ++k)
+          for (auto& h : histogram) ++h[*p++];
     });
     for (std::size_t c = 0; c < channels; ++c)
       for (std::size_t v = 0; v < 256; ++v) {

@@ -46,12 +46,14 @@ Pair find_pair(const std::string& dir, Split split) {
 
 Pair require_pair(const std::string& dir, Split split) {
   if (!std::filesystem::is_directory(dir))
-    throw FormatError(
-        cat("'", dir, "' is no folder; expected 'fashion-mnist' or a folder with IDX or .npy files"));
+    throw FormatError(cat("'", dir,
+                          "' is no folder; expected 'fashion-mnist', a folder with IDX or .npy files, ",
+                          "or one with a folder of images per class"));
   const Pair pair = find_pair(dir, split);
   if (pair.images.empty())
-    throw FormatError(
-        cat("'", dir, "' has no ", name(split), " images; expected one of ", join(image_names(split))));
+    throw FormatError(cat("'", dir, "' has no ", name(split), " images; expected one of ",
+                          join(image_names(split)),
+                          ", or a folder per class with .jpg, .jpeg or .png files"));
   if (pair.labels.empty())
     throw FormatError(
         cat("'", dir, "' has no ", name(split), " labels; expected one of ", join(label_names(split))));

@@ -15,6 +15,9 @@
 #include "core/base/error.h"
 #include "core/base/hash.h"
 #include "core/base/philox.h"
+#include "data/detail/mix.h"
+#include "data/detail/pixel_ops.h"
+#include "data/draws.h"
 
 namespace ingot {
 
@@ -68,6 +71,11 @@ void shuffled_order(std::uint64_t seed, std::uint64_t epoch, std::vector<std::in
 // slot s % slots. Workers claim sequences in order; one may be claimed when the slot's previous tenant was
 // released.
 struct DataLoader::Impl {
+  // What a thread that fills batches needs.
+  struct Scratch {
+    std::vector<std::byte> sample;
+    std::vector<float> row;  // for mixing
+  };
   struct Slot {
     Batch batch;
     bool ready = false;
@@ -85,10 +93,12 @@ struct DataLoader::Impl {
   std::uint64_t epoch = 0;
   std::int64_t number = 0;
   double waited = 0.0;
-  std::vector<std::byte> own_scratch;
+  Scratch own_scratch;
+  bool changes_pixels = false;
 
   // Guarded by `mutex`, as are the slots that no worker is filling and the caller does not hold.
   std::mutex mutex;
+  mutable std::mutex bad_mutex;  // of `skipped` and `known_bad`
   std::condition_variable may_claim, finished;
   std::uint64_t claimed = 0, released = 0;
   int busy = 0;
@@ -96,6 +106,9 @@ struct DataLoader::Impl {
   std::vector<std::int64_t> order;
   std::uint64_t order_epoch = 0;
   bool order_known = false;
+  std::vector<std::vector<std::int64_t>> by_class;  // samples, for balance_classes
+  SkippedSamples skipped;
+  std::vector<bool> known_bad;  // by sample; empty until one was found
 
   std::vector<std::thread> threads;
 
@@ -120,15 +133,90 @@ struct DataLoader::Impl {
     if (per_epoch == 0)
       throw UsageError(
           cat("with drop_last, batches of ", o.batch_size, " leave nothing of ", size, " samples"));
+    if (o.augment.random_resized_crop) {
+      const RandomResizedCrop& c = *o.augment.random_resized_crop;
+      if (!dataset->has_crops())
+        throw UsageError(
+            "random_resized_crop cuts parts out of image files, and this data set holds samples of one size; "
+            "use "
+            "crop_padding");
+      if (!(c.least > 0.0 && c.least <= c.most && c.most <= 1.0 && c.narrowest > 0.0 &&
+            c.narrowest <= c.widest))
+        throw UsageError(
+            cat("random_resized_crop: expected 0 < least <= most <= 1 and 0 < narrowest <= widest, got ",
+                c.least, ", ", c.most, ", ", c.narrowest, ", ", c.widest));
+    }
+    detail::check_mixing(o.augment, transform.output_type(), dataset->target_type());
+    check_pixel_changes();
+    if (o.balance_classes) sort_by_class();
     input_type = batched(transform.output_type(), o.batch_size);
     target_type = batched(dataset->target_type(), o.batch_size);
     slots.resize(o.workers == 0 ? 1 : static_cast<std::size_t>(o.prefetch) + 1);
     for (Slot& slot : slots) {
       slot.batch.input = Tensor::zeros(input_type);
       slot.batch.target = Tensor::zeros(target_type);
+      if (detail::mixes(o.augment)) slot.batch.other_target = Tensor::zeros(target_type);
       slot.batch.indices.reserve(static_cast<std::size_t>(o.batch_size));
     }
     order.reserve(static_cast<std::size_t>(size));
+  }
+
+  void check_pixel_changes() {
+    const Augment& a = options.augment;
+    changes_pixels = a.rand_augment || a.color_jitter;
+    const TensorType type = dataset->input_type();
+    if (changes_pixels && (type.dtype != DType::U8 || type.shape.rank() != 3))
+      throw UsageError(
+          cat("rand_augment and color_jitter change images [channels, height, width] of type u8, the samples "
+              "are ",
+              to_string(type)));
+    if (a.rand_augment && (a.rand_augment->num_ops < 0 || a.rand_augment->num_ops > 14 ||
+                           a.rand_augment->magnitude < 0 || a.rand_augment->magnitude > 30))
+      throw UsageError(cat("rand_augment expects 0 to 14 operations at a magnitude of 0 to 30, got ",
+                           a.rand_augment->num_ops, " at ", a.rand_augment->magnitude));
+    if (!a.color_jitter) return;
+    const ColorJitter& j = *a.color_jitter;
+    if (!(j.brightness >= 0.0 && j.contrast >= 0.0 && j.saturation >= 0.0 && j.hue >= 0.0 && j.hue <= 0.5))
+      throw UsageError(cat("color_jitter expects figures of at least 0, and a hue of at most 0.5, got ",
+                           j.brightness, ", ", j.contrast, ", ", j.saturation, ", ", j.hue));
+  }
+
+  void sort_by_class() {
+    if (!options.shuffle) throw UsageError("balance_classes draws samples at random; set shuffle too");
+    by_class.resize(static_cast<std::size_t>(std::max<std::int64_t>(dataset->num_classes(), 0)));
+    for (std::int64_t i = 0; i < size; ++i) {
+      const std::int64_t label = dataset->label(i);
+      if (label < 0 || label >= std::ssize(by_class))
+        throw UsageError(
+            "balance_classes needs a data set that knows the class of each sample, this one does not");
+      by_class[static_cast<std::size_t>(label)].push_back(i);
+    }
+    std::erase_if(by_class, [](const auto& members) { return members.empty(); });
+  }
+
+  // By turns of all classes; each class goes through its samples in a new order whenever it has used them up.
+  void balanced_order(std::uint64_t epoch_wanted) {
+    Draws draws(options.seed, "balance", epoch_wanted, 0);
+    const auto shuffle = [&](std::vector<std::int64_t>& v) {
+      for (std::size_t i = v.size(); i > 1; --i)
+        std::swap(v[i - 1], v[static_cast<std::size_t>(draws.below(static_cast<std::int64_t>(i)))]);
+    };
+    // Sorted first, so that an epoch's order does not depend on the epochs before it.
+    for (auto& members : by_class) std::sort(members.begin(), members.end());
+    order.clear();
+    const auto classes = static_cast<std::int64_t>(by_class.size());
+    std::vector<std::int64_t> turn(by_class.size());
+    std::iota(turn.begin(), turn.end(), std::int64_t{0});
+    for (std::int64_t round = 0; std::ssize(order) < size; ++round) {
+      shuffle(turn);
+      for (std::int64_t k = 0; k < classes && std::ssize(order) < size; ++k) {
+        auto& members = by_class[static_cast<std::size_t>(turn[static_cast<std::size_t>(k)])];
+        const std::int64_t at = round % std::ssize(members);
+        if (at == 0) shuffle(members);
+        order.push_back(members[static_cast<std::size_t>(at)]);
+      }
+    }
+    shuffle(order);
   }
 
   ~Impl() {
@@ -170,40 +258,91 @@ struct DataLoader::Impl {
       return;
     }
     if (!order_known || order_epoch != batch.epoch) {
-      shuffled_order(options.seed, batch.epoch, order, size);
+      if (options.balance_classes)
+        balanced_order(batch.epoch);
+      else
+        shuffled_order(options.seed, batch.epoch, order, size);
       order_epoch = batch.epoch;
       order_known = true;
     }
     std::copy_n(order.begin() + first, batch.valid, batch.indices.begin());
   }
 
-  void fill(Batch& batch, std::vector<std::byte>& scratch) const {
+  // Reads one sample, and notes one that is left out: a thread that fills a batch does not hold the mutex.
+  bool read_sample(const Batch& batch, std::int64_t index, std::span<std::byte> sample,
+                   std::span<std::byte> target) {
+    try {
+      if (options.augment.random_resized_crop) {
+        Draws draws(options.seed, "crop", batch.epoch, index);
+        dataset->read_cropped(index, *options.augment.random_resized_crop, draws, sample, target);
+      } else {
+        dataset->read(index, sample, target);
+      }
+      return true;
+    } catch (const BadSample& bad) {
+      if (options.bad_samples == BadSamples::Refuse) throw;
+      const std::lock_guard lock(bad_mutex);
+      if (known_bad.empty()) known_bad.resize(static_cast<std::size_t>(size));
+      if (!known_bad[static_cast<std::size_t>(index)]) {
+        known_bad[static_cast<std::size_t>(index)] = true;
+        ++skipped.count;
+        if (skipped.messages.size() < SkippedSamples::kMostMessages)
+          skipped.messages.push_back(bad.message());
+      }
+      return false;
+    }
+  }
+
+  void change(std::span<std::byte> sample, std::uint64_t in_epoch, std::int64_t index) const {
+    const TensorType type = dataset->input_type();
+    const bool last = !type.layout.is_row_major();
+    const std::int64_t channels = type.shape[0], plane = type.shape[1] * type.shape[2];
+    Draws draws(options.seed, "pixels", in_epoch, index);
+    detail::change_pixels({reinterpret_cast<std::uint8_t*>(sample.data()), channels, type.shape[1],
+                           type.shape[2], last ? channels : 1, last ? 1 : plane},
+                          options.augment, draws);
+  }
+
+  void fill(Batch& batch, Scratch& scratch) {
     const std::size_t row = transform.output_type().bytes(), target_row = dataset->target_type().bytes();
     std::byte* input = batch.input.as_bytes().data();
     std::byte* target = batch.target.as_bytes().data();
+    std::size_t kept = 0;
     for (const std::int64_t index : batch.indices) {
       const std::span<std::byte> target_span(target, target_row);
-      if (transform.identity()) {
-        dataset->read(index, {input, row}, target_span);
-      } else {
-        dataset->read(index, scratch, target_span);
-        transform.apply(scratch.data(), input, transform.choose(options.seed, batch.epoch, index));
-      }
+      const std::span<std::byte> sample =
+          transform.identity() ? std::span(input, row) : std::span(scratch.sample);
+      if (!read_sample(batch, index, sample, target_span)) continue;
+      if (changes_pixels) change(sample, batch.epoch, index);
+      if (!transform.identity())
+        transform.apply(scratch.sample.data(), input, transform.choose(options.seed, batch.epoch, index));
       input += row;
       target += target_row;
+      batch.indices[kept++] = index;
     }
+    batch.indices.resize(kept);
+    batch.valid = static_cast<std::int64_t>(kept);
     const auto padding = static_cast<std::size_t>(options.batch_size - batch.valid);
     if (padding != 0) {
       std::memset(input, 0, padding * row);
       std::memset(target, 0, padding * target_row);
     }
+    if (detail::mixes(options.augment)) mix(batch, scratch);
   }
 
-  std::vector<std::byte> make_scratch() const {
-    return std::vector<std::byte>(dataset->input_type().bytes());
+  void mix(Batch& batch, Scratch& scratch) const {
+    Draws draws(options.seed, "mix", batch.epoch, batch.number);
+    batch.share = detail::mix_rows(static_cast<float*>(batch.input.raw()), transform.output_type(),
+                                   batch.valid, options.augment, draws, scratch.row);
+    const std::int64_t* const labels = batch.target.data<std::int64_t>();
+    std::int64_t* const others = batch.other_target.data<std::int64_t>();
+    std::fill_n(others, options.batch_size, std::int64_t{0});
+    for (std::int64_t i = 0; i < batch.valid; ++i) others[i] = labels[i == 0 ? batch.valid - 1 : i - 1];
   }
 
-  void work(std::vector<std::byte>& scratch) {
+  Scratch make_scratch() const { return {std::vector<std::byte>(dataset->input_type().bytes()), {}}; }
+
+  void work(Scratch& scratch) {
     std::unique_lock lock(mutex);
     for (;;) {
       may_claim.wait(lock, [&] { return stopping || (!paused && claimed - released < slots.size()); });
@@ -310,6 +449,10 @@ const LoaderOptions& DataLoader::options() const {
 }
 double DataLoader::wait_seconds() const {
   return impl_->waited;
+}
+SkippedSamples DataLoader::skipped() const {
+  const std::lock_guard lock(impl_->bad_mutex);
+  return impl_->skipped;
 }
 std::size_t DataLoader::buffer_bytes() const {
   return impl_->slots.size() * (impl_->input_type.bytes() + impl_->target_type.bytes());

@@ -4,7 +4,7 @@
 // number of workers changes nothing but time. The batches live in a fixed ring of buffers; after the first
 // round nothing is allocated. Workers go on into the next epoch while the last batches of this one are used.
 // A last batch that is short is padded with zero samples of target 0, and says how many of its rows are
-// valid. One thread calls next().
+// valid; so is a batch of which damaged samples were left out. One thread calls next().
 //
 //   DataLoader loader(fashion_mnist(Split::Train), {.batch_size = 64, .shuffle = true, .seed = 7});
 //   for (int epoch = 0; epoch < 5; ++epoch)
@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/ir/tensor.h"
@@ -28,6 +29,17 @@ namespace ingot {
 // More than any machine has cores for; each worker is a thread with its own scratch memory.
 inline constexpr int kMostLoaderWorkers = 1024;
 
+// What a loader does with samples that the data set cannot read (BadSample): throw the error in the batch's
+// turn, or leave them out of their batches and count them.
+enum class BadSamples : std::uint8_t { Refuse, Skip };
+
+// What was left out: how many samples of the data set, and what was wrong with the first of them.
+struct SkippedSamples {
+  std::int64_t count = 0;
+  std::vector<std::string> messages;  // at most kMostMessages
+  static constexpr std::size_t kMostMessages = 20;
+};
+
 struct LoaderOptions {
   std::int64_t batch_size = 64;
   bool shuffle = false;
@@ -36,12 +48,18 @@ struct LoaderOptions {
   int prefetch = 4;        // batches that may stand ready, besides the one in use
   bool drop_last = false;  // leaves out a short last batch instead of padding it
   bool channels_last = false;
+  // Every class as often as every other: an epoch visits as many samples, those of rare classes several
+  // times. Needs a data set that knows its labels (Dataset::label).
+  bool balance_classes = false;
+  BadSamples bad_samples = BadSamples::Refuse;
   Augment augment = {};
 };
 
 struct Batch {
   Tensor input, target;               // [batch_size, ...]
-  std::int64_t valid = 0;             // rows that hold samples; the rest is padding
+  Tensor other_target;                // of what was mixed in by MixUp or CutMix; empty without
+  double share = 1.0;                 // of `target`; the rest is of `other_target`
+  std::int64_t valid = 0;             // rows that hold samples; the rest is padding. 0 when all were left out
   std::uint64_t epoch = 0;            // counted from 0
   std::int64_t number = 0;            // within the epoch
   std::vector<std::int64_t> indices;  // of the samples in the data set, `valid` of them
@@ -85,6 +103,8 @@ class DataLoader {
   // Seconds that next() has waited since construction: against the time of the loop, how far it is
   // input-bound.
   double wait_seconds() const;
+  // Samples left out since construction, each counted once.
+  SkippedSamples skipped() const;
   // Bytes of the batches' tensors, all allocated by the constructor.
   std::size_t buffer_bytes() const;
 

@@ -73,7 +73,7 @@ missing_libraries() {
       return 1
     fi
   else  # Nothing to probe with yet: ask for all of them.
-    printf -- '-- missing: %s\n' ZLIB nlohmann_json CLI11 GTest benchmark dnnl >"$log"
+    printf -- '-- missing: %s\n' ZLIB JPEG PNG nlohmann_json CLI11 GTest benchmark dnnl >"$log"
   fi
   local name
   sed -n 's/^-- missing: //p' "$log" | while read -r name; do
@@ -81,6 +81,8 @@ missing_libraries() {
       compiler) echo g++-12 ;;
       OpenMP) echo g++ ;;
       ZLIB) echo zlib1g-dev ;;
+      JPEG) echo libjpeg-dev ;;
+      PNG) echo libpng-dev ;;
       nlohmann_json) echo nlohmann-json3-dev ;;
       CLI11) echo libcli11-dev ;;
       GTest) echo libgtest-dev ;;

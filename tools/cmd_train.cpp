@@ -9,6 +9,7 @@
 #include "core/base/file.h"
 #include "io/checkpoint.h"
 #include "tools/commands.h"
+#include "tools/image_options.h"
 #include "tools/machine_file.h"
 #include "train/callbacks.h"
 #include "train/trainer.h"
@@ -22,6 +23,7 @@ struct TrainArguments {
   DeviceOptions device;
   PrecisionArguments precision;
   LossScaleArguments loss_scale;
+  ImageArguments images;
   std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
   std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
   double lr = 0.0, weight_decay = 5e-4, clip_norm = 0.0, label_smoothing = 0.0;
@@ -97,6 +99,8 @@ class RunConfig final : public Callback {
     if (!before.contains("dtype"))
       before["dtype"] = "f32", before["keep_f32"] = nlohmann::ordered_json::array();
     if (!before.contains("loss_scale")) before["loss_scale"] = "none";
+    for (const auto& [key, value] : ImageArguments::before())
+      if (!before.contains(key)) before[key] = value;
     require_same_config(nlohmann::ordered_json::parse(text(-1)), before, out_);
   }
 
@@ -131,8 +135,8 @@ class SaveOnStop final : public Callback {
 
 int run_train(TrainArguments& a) {
   if (a.lr == 0.0) a.lr = default_lr(a.optimizer);
-  const std::shared_ptr<const Dataset> train = open_dataset(a.data, Split::Train),
-                                       test = open_dataset(a.data, Split::Test);
+  const auto [train, test] =
+      a.images.open(a.data, model_info(a.model.model), a.model.image_size, a.model.channels);
   const Shape sample = train->input_type().shape;
   if (sample.rank() != 3)
     throw UsageError(
@@ -191,6 +195,9 @@ int run_train(TrainArguments& a) {
   fit.workers = a.workers;
   fit.augment.crop_padding = a.crop_padding;
   fit.augment.horizontal_flip = !a.no_flip;
+  fit.bad_samples = a.images.bad.option();
+  fit.balance_classes = a.images.balance;
+  a.images.augment(*train, fit.augment);
   const ChannelStats stats = channel_stats(*train);
   fit.augment.mean = stats.mean;
   fit.augment.stddev = stats.stddev;
@@ -210,6 +217,7 @@ int run_train(TrainArguments& a) {
       std::fprintf(stderr, "ingot: nothing to resume in '%s', starting anew\n", a.out.c_str());
     { const AtomicFile probe(last); }  // a folder that cannot be written fails now, not after an epoch
     auto config = config_of(a);
+    for (const auto& [key, value] : a.images.describe(*train)) config[key] = value;
     config["mean"] = stats.mean;
     config["stddev"] = stats.stddev;
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
@@ -240,7 +248,10 @@ int run_train(TrainArguments& a) {
   eo.augment.mean = stats.mean;
   eo.augment.stddev = stats.stddev;
   eo.workers = a.workers;
+  eo.bad_samples = fit.bad_samples;
   const Evaluation e = trainer.evaluate(test, eo);
+  report_skipped(trainer.skipped(), "the training part");
+  report_skipped(e.skipped, "the test part");
   if (!a.out.empty()) trainer.save(a.out + "/weights.safetensors");
   if (a.json) {
     nlohmann::ordered_json j;
@@ -248,6 +259,7 @@ int run_train(TrainArguments& a) {
     j["test_accuracy"] = e.accuracy();
     j["test_macro_f1"] = e.confusion.macro_f1();
     j["steps"] = trainer.progress().step;
+    if (train->has_crops()) j["skipped_images"] = trainer.skipped().count + e.skipped.count;
     for (const char* key : {"loss_scale", "skipped_steps"})
       if (!history.empty() && history.back().contains(key)) j[key] = history.back().at(key);
     std::printf("%s\n", j.dump(2).c_str());
@@ -267,7 +279,9 @@ Action add_train(CLI::App& app) {
   a->device.add_to(app);
   a->precision.add_to(app);
   a->loss_scale.add_to(app);
-  app.add_option("--data", a->data, "fashion-mnist, or a folder with IDX or .npy files")
+  a->images.add_to(app);
+  app.add_option("--data", a->data,
+                 "fashion-mnist, a folder with IDX or .npy files, or one with a folder of images per class")
       ->capture_default_str();
   app.add_option("--epochs", a->epochs, "Passes over the training data")
       ->capture_default_str()
@@ -318,7 +332,9 @@ Action add_train(CLI::App& app) {
   app.add_flag("--json", a->json, "No progress line; print one JSON object at the end");
   app.footer(
       "Example:\n  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first\n"
-      "  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first --resume");
+      "  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first --resume\n"
+      "  ingot train resnet18 --data pets --epochs 30 --workers 4 --out runs/pets   # pets/train/cat/1.jpg, "
+      "...");
   return [a] { return run_train(*a); };
 }
 

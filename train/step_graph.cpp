@@ -15,7 +15,7 @@ void require_samples(const TensorType& input) {
 }
 
 // Appends model, loss and metrics; returns the loss.
-Value append_step(Graph& g, Module& model, const TensorType& type, double label_smoothing) {
+Value append_step(Graph& g, Module& model, const TensorType& type, const LossSettings& settings) {
   require_samples(type);
   const Value x = input(g, "x", type);
   const std::int64_t rows = type.shape[0];
@@ -27,9 +27,14 @@ Value append_step(Graph& g, Module& model, const TensorType& type, double label_
                          to_string(logits.shape())));
   const Value weights = valid_row_weights(g, rows, DType::F32);
   CrossEntropyOptions options;
-  options.label_smoothing = label_smoothing;
+  options.label_smoothing = settings.label_smoothing;
   options.weights = weights;
-  const Value loss = cross_entropy(logits, labels, options);
+  Value loss = cross_entropy(logits, labels, options);
+  if (settings.mixed_samples) {  // linear in the target, so a mixed one costs as much of each
+    const Value others = input(g, "other_labels", {DType::I64, {rows}}),
+                share = input(g, "share", {DType::F32, {}});
+    loss = loss * share + cross_entropy(logits, others, options) * (1.0 - share);
+  }
   output("loss", loss);
   output("correct", sum(cast(eq(argmax(logits, 1), labels), DType::F32) * weights));
   output("logits", logits);
@@ -42,7 +47,7 @@ Graph training_graph(Module& model, const TensorType& input, const Optimizer& op
                      const LossSettings& settings, const PrecisionOptions& precision) {
   Graph f32;
   f32.build.training = true;
-  ValueId loss = append_step(f32, model, input, settings.label_smoothing).id();
+  ValueId loss = append_step(f32, model, input, settings).id();
   Graph g = mixed_precision(f32, precision, {&loss, 1});
   optimizer.minimize({g, loss}, settings.scale.value_or(default_loss_scale(precision.compute)));
   return g;
@@ -50,7 +55,7 @@ Graph training_graph(Module& model, const TensorType& input, const Optimizer& op
 
 Graph evaluation_graph(Module& model, const TensorType& input, const PrecisionOptions& precision) {
   Graph g;
-  append_step(g, model, input, 0.0);
+  append_step(g, model, input, {});
   return mixed_precision(g, precision);
 }
 

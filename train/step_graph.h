@@ -24,6 +24,9 @@ namespace ingot {
 struct LossSettings {
   double label_smoothing = 0.0;
   std::optional<LossScale> scale{};  // default: default_loss_scale() of the compute type
+  // The samples are mixtures of two (MixUp, CutMix): inputs "other_labels" and "share", f32, of "labels" in
+  // the loss. "correct" counts "labels".
+  bool mixed_samples = false;
 };
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,

@@ -67,10 +67,13 @@ struct Trainer::Impl {
   TrainerOptions options;
   std::unique_ptr<Session> train, eval, infer;
   std::int64_t train_batch = 0;
+  bool train_mixed = false;  // LossSettings::mixed_samples
   TensorType eval_type, infer_type;
   std::string loaded_from;
   TensorList loaded;  // states to start from, until a training session holds them
   std::optional<Normalisation> normalisation;
+  SampleNotes notes;
+  SkippedSamples left_out;
   std::atomic<bool> stop{false};
   Progress progress;
 
@@ -107,15 +110,16 @@ struct Trainer::Impl {
     return s;
   }
 
-  void prepare_training(const Dataset& data, std::int64_t batch) {
+  void prepare_training(const Dataset& data, std::int64_t batch, bool mixed) {
     if (batch <= 0) throw UsageError(cat("fit: the batch size must be positive, got ", batch));
-    if (train && train_batch == batch) return;
+    if (train && train_batch == batch && train_mixed == mixed) return;
     const Graph g = training_graph(*model, batch_type(data, batch), *options.optimizer,
-                                   {options.label_smoothing, options.loss_scale}, options.precision);
+                                   {options.label_smoothing, options.loss_scale, mixed}, options.precision);
     auto next = std::make_unique<Session>(make_session(g, "loss"));
     if (train) next->copy_states_from(*train);
     train = std::move(next);
     train_batch = batch;
+    train_mixed = mixed;
   }
 
   // The session for `type`, with the current weights.
@@ -130,10 +134,14 @@ struct Trainer::Impl {
   }
 
   // Runs on the batch; names the sample when the data is at fault.
-  static void run(Session& s, const Batch& batch) {
+  static void run(Session& s, const Batch& batch, bool mixed = false) {
     s.input("x").copy_from(batch.input);
     s.input("labels").copy_from(batch.target);
     s.input("valid_rows").set(0, static_cast<double>(batch.valid));
+    if (mixed) {
+      s.input("other_labels").copy_from(batch.other_target);
+      s.input("share").set(0, batch.share);
+    }
     try {
       s.run();
       s.wait();  // on a GPU the guard is heard of here
@@ -147,7 +155,7 @@ struct Trainer::Impl {
 
   // One optimiser step.
   void step(const Batch& batch) {
-    run(*train, batch);
+    run(*train, batch, train_mixed);
     sums.loss += train->output("loss").item() * static_cast<double>(batch.valid);
     sums.correct += train->output("correct").item();
     sums.seen += batch.valid;
@@ -249,6 +257,10 @@ struct Trainer::Impl {
     if (normalisation)
       m["normalisation"] =
           nlohmann::json{{"mean", normalisation->mean}, {"stddev", normalisation->stddev}}.dump();
+    if (!notes.class_names.empty())  // names of folders, which need not be UTF-8
+      m["class_names"] =
+          nlohmann::json(notes.class_names).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    if (!notes.preparation.empty()) m["preparation"] = notes.preparation;
     return m;
   }
 
@@ -261,6 +273,19 @@ struct Trainer::Impl {
     } catch (const nlohmann::json::exception& e) {
       throw FormatError(cat("'", path, "': the normalisation is damaged: ", e.what()));
     }
+  }
+
+  static SampleNotes read_notes(const Metadata& metadata, const std::string& path) {
+    SampleNotes notes;
+    if (const auto it = metadata.find("preparation"); it != metadata.end()) notes.preparation = it->second;
+    const auto it = metadata.find("class_names");
+    if (it == metadata.end()) return notes;
+    try {
+      notes.class_names = nlohmann::json::parse(it->second).get<std::vector<std::string>>();
+    } catch (const nlohmann::json::exception& e) {
+      throw FormatError(cat("'", path, "': the class names are damaged: ", e.what()));
+    }
+    return notes;
   }
 
   Logs logs(Clock::time_point epoch_start, std::int64_t seen_before, double waited) const {
@@ -306,7 +331,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   for (std::size_t i = 0; i < options.callbacks.size(); ++i)
     if (options.callbacks[i] == nullptr) throw UsageError(cat("fit: callback ", i, " is null"));
   if (options.epochs < 0) throw UsageError(cat("fit: epochs must not be negative, got ", options.epochs));
-  t.prepare_training(*data, options.batch_size);
+  t.prepare_training(*data, options.batch_size, options.augment.mixup > 0.0 || options.augment.cutmix > 0.0);
   require_classes(*data, *t.train);
   if (options.validation) require_classes(*options.validation, *t.train);
   LoaderOptions loading;
@@ -315,9 +340,13 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
   loading.seed = t.options.seed;
   loading.workers = options.workers;
   loading.augment = options.augment;
+  loading.bad_samples = options.bad_samples;
+  loading.balance_classes = options.balance_classes;
   DataLoader loader(data, loading);
 
   t.normalisation = Normalisation{options.augment.mean, options.augment.stddev};
+  t.notes = {data->class_names(), data->preparation()};
+  t.left_out = {};
   t.stop = false;
   t.left_at = nullptr;
   t.lr = 0.0;
@@ -352,7 +381,7 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
     for (const auto& c : callbacks) c->on_epoch_begin(*this, t.progress.epoch);
     bool finished = true;
     while (const Batch* batch = loader.next()) {
-      t.step(*batch);
+      if (batch->valid > 0) t.step(*batch);
       if (!callbacks.empty()) {
         const Logs l = now();
         for (const auto& c : callbacks) c->on_batch_end(*this, t.progress.step, l);
@@ -362,13 +391,18 @@ History Trainer::fit(std::shared_ptr<const Dataset> data, const FitOptions& opti
         break;
       }
     }
+    t.left_out = loader.skipped();
     if (!finished) break;
+    if (t.sums.seen == 0)
+      throw BadSample(cat("fit: no sample of the data set could be read; the first: ",
+                          t.left_out.messages.empty() ? "" : t.left_out.messages.front()));
     last = now();
     if (options.validation) {
       EvaluateOptions e;
       e.augment.mean = options.augment.mean;
       e.augment.stddev = options.augment.stddev;
       e.workers = options.workers;
+      e.bad_samples = options.bad_samples;
       const Evaluation v = evaluate(options.validation, e);
       last["val_loss"] = v.loss;
       last["val_accuracy"] = v.accuracy();
@@ -401,6 +435,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   loading.workers = options.workers;
   loading.augment.mean = options.augment.mean;
   loading.augment.stddev = options.augment.stddev;
+  loading.bad_samples = options.bad_samples;
   DataLoader loader(data, loading);
   Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph, "loss");
   const std::int64_t classes = s.output("logits").shape()[1];
@@ -409,6 +444,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   e.confusion = ConfusionMatrix(classes);
   double loss_sum = 0.0, top5 = 0.0;
   while (const Batch* batch = loader.next()) {
+    if (batch->valid == 0) continue;
     Impl::run(s, *batch);
     const Tensor logits = s.output("logits");
     loss_sum += s.output("loss").item() * static_cast<double>(batch->valid);
@@ -422,6 +458,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   const double n = static_cast<double>(std::max<std::int64_t>(1, e.confusion.total()));
   e.loss = loss_sum / n;
   e.top5 = top5 / n;
+  e.skipped = loader.skipped();
   return e;
 }
 
@@ -486,6 +523,7 @@ void Trainer::load(const std::string& path) {
   for (const auto* session : {&t.train, &t.eval, &t.infer})
     if (*session) Impl::require_match(**session, weights, path, true);
   t.normalisation = Impl::read_normalisation(c.metadata, path);
+  t.notes = Impl::read_notes(c.metadata, path);
   t.loaded = std::move(weights);
   t.train.reset();
   t.eval.reset();
@@ -511,6 +549,13 @@ void Trainer::save_checkpoint(const std::string& path) {
 
 const std::optional<Normalisation>& Trainer::normalisation() const {
   return impl_->normalisation;
+}
+
+const SampleNotes& Trainer::sample_notes() const {
+  return impl_->notes;
+}
+const SkippedSamples& Trainer::skipped() const {
+  return impl_->left_out;
 }
 
 const Progress& Trainer::progress() const {

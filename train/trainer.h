@@ -74,6 +74,8 @@ struct FitOptions {
   std::shared_ptr<const Dataset> validation{};  // evaluated after each epoch
   Augment augment{};  // of the training samples; validation gets its mean and stddev
   int workers = 1;
+  bool balance_classes = false;                 // of the training samples (LoaderOptions)
+  BadSamples bad_samples = BadSamples::Refuse;  // of training and validation
   std::vector<std::shared_ptr<Callback>> callbacks{};
   std::string resume{};  // a checkpoint to go on from
 };
@@ -82,12 +84,14 @@ struct EvaluateOptions {
   std::int64_t batch_size = 256;
   Augment augment{};  // mean and stddev are used, the random parts are not
   int workers = 1;
+  BadSamples bad_samples = BadSamples::Refuse;
 };
 
 struct Evaluation {
   double loss = 0.0;
   ConfusionMatrix confusion;
   double top5 = 0.0;  // 1 when there are at most five classes
+  SkippedSamples skipped{};
   double accuracy() const { return confusion.accuracy(); }
 };
 
@@ -104,6 +108,13 @@ struct Progress {
 // weights mean, so it is saved with them.
 struct Normalisation {
   std::vector<float> mean{}, stddev{};
+};
+
+// What the samples of the training data are, kept beside the weights so that a file alone says what its
+// outputs mean.
+struct SampleNotes {
+  std::vector<std::string> class_names{};  // one per output, or none
+  std::string preparation{};               // Dataset::preparation()
 };
 
 class Trainer {
@@ -139,6 +150,9 @@ class Trainer {
 
   // Of the last fit(), or of the file that was loaded; nothing when neither said.
   const std::optional<Normalisation>& normalisation() const;
+  const SampleNotes& sample_notes() const;
+  // Training samples that the last fit() left out.
+  const SkippedSamples& skipped() const;
 
   const Progress& progress() const;
   const TrainerOptions& options() const;

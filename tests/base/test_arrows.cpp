@@ -41,6 +41,9 @@ const std::vector<std::pair<std::string, std::set<std::string>>> kLibraries = {
     {"omp.h", {"cpu", "core/runtime", "data", "train", "tools"}},
     {"CLI/", {"tools"}},
     {"zlib.h", {"data", "io"}},
+    {"jpeglib.h", {"data"}},
+    {"jerror.h", {"data"}},
+    {"png.h", {"data"}},
     {"cu", {"cuda", "examples"}},  // cuda*.h, cudnn*.h, cub/, curand*.h; examples of embedding
     {"nv", {"cuda"}},              // nvrtc.h, nvtx3/
     {"nccl", {"cuda"}},

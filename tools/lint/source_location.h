@@ -1,5 +1,5 @@
-// For clang-tidy only (`make lint` includes it first): clang before 15 lacks the builtin that libstdc++ needs
-// for std::source_location. Inert elsewhere.
+// For clang-tidy (`make lint` includes it first) and fuzz_images: clang before 15 lacks the builtin that
+// libstdc++ needs for std::source_location. Inert elsewhere.
 #pragma once
 
 #if defined(__clang__) && !__has_builtin(__builtin_source_location)
