@@ -26,6 +26,10 @@ const Problem kProblems[] = {
     {"conv2d f32[128, 16, 32, 32] f32[16, 16, 3, 3] {padding=[1, 1]}"},
     {"conv2d f32[16, 96, 112, 112] f32[96, 1, 3, 3] {padding=[1, 1], groups=96}"},
     {"conv2d f32[64, 1, 28, 28] f32[6, 1, 5, 5] {padding=[2, 2]}"},
+    {"conv2d_sums f32[16, 64, 56, 56] f32[64, 64, 3, 3] {padding=[1, 1]}"},
+    {"conv2d_grad_input_sums f32[16, 64, 56, 56] f32[64, 64, 3, 3] f32[16, 64, 56, 56] f32[64] f32[64] "
+     "f32[64] "
+     "f32[64] {padding=[1, 1], input_shape=[16, 64, 56, 56]}"},
     {"conv2d_grad_input f32[16, 64, 56, 56] f32[64, 64, 3, 3] {padding=[1, 1], input_shape=[16, 64, 56, "
      "56]}"},
     {"conv2d_grad_input f32[8, 256, 56, 56] f32[256, 64, 1, 1] {input_shape=[8, 64, 56, 56]}"},
@@ -56,6 +60,11 @@ const Problem kProblems[] = {
     {"batch_norm f32[16, 64, 112, 112] f32[64] f32[64] f32[64] f32[64] {activation=\"relu\"}"},
     {"batch_norm f32[128, 16, 32, 32] f32[16] f32[16] f32[16] f32[16]"},
     {"batch_norm_grad f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64]"},
+    {"batch_norm_statistics f32[64] f32[64] f32[64] f32[64] {rows=16, pixels=3136}"},
+    {"batch_norm_grad_apply f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64] f32[64]"},
+    {"batch_norm_apply_two f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64] f32[16, 64, 56, 56] f32[64] "
+     "f32[64] "
+     "f32[64] f32[64]"},
     {"batch_norm_apply f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"batch_norm_infer f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"layer_norm f32[1024, 768] f32[768] f32[768] {axis=1}"},

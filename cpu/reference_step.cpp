@@ -1,6 +1,7 @@
 #include "cpu/reference_step.h"
 
 #include "core/base/half.h"
+#include "core/base/half_types.h"
 #include "core/op/registry.h"
 
 namespace ingot::cpu {
@@ -8,10 +9,6 @@ namespace ingot::cpu {
 namespace {
 
 constexpr std::size_t kAlign = 64;
-
-bool is_half(DType d) {
-  return d == DType::F16 || d == DType::BF16;
-}
 
 std::size_t widened_bytes(const TensorType& t) {
   if (!is_half(t.dtype)) return 0;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/base/half_types.h"
 #include "core/ir/walk.h"
 #include "cpu/parallel.h"
 
@@ -13,10 +14,6 @@ namespace {
 
 constexpr std::int64_t kBlock = 1024;
 constexpr int kMaxSlots = 256;
-
-bool is_half(DType d) {
-  return d == DType::F16 || d == DType::BF16;
-}
 
 template <class T>
 void gather(const void* from, std::int64_t stride, std::int64_t n, void* to) {

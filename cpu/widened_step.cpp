@@ -1,5 +1,6 @@
 #include "cpu/widened_step.h"
 
+#include "core/base/half_types.h"
 #include "core/op/registry.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/level.h"
@@ -9,10 +10,6 @@
 namespace ingot::cpu {
 
 namespace {
-
-bool is_half(DType d) {
-  return d == DType::F16 || d == DType::BF16;
-}
 
 TensorType in_f32(TensorType t) {
   if (is_half(t.dtype)) t.dtype = DType::F32;
@@ -85,6 +82,7 @@ class WidenedStep final : public Step {
     for (int i = 0; i < p.num_inputs(); ++i) in_.push_back(p.in(i));
     for (int i = 0; i < p.num_outputs(); ++i) out_.push_back(p.out(i));
     kernel = cat("f32:", inner_->kernel);
+    arithmetic = inner_->arithmetic;
     for (const auto& [i, o] : inner_->in_place)
       if (in_[static_cast<std::size_t>(i)].dtype == out_[static_cast<std::size_t>(o)].dtype)
         in_place.push_back({i, o});

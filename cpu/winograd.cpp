@@ -263,16 +263,19 @@ std::unique_ptr<Step> by_tiles(Plan plan, const WinogradProblem& q, int parts) {
       measure.used());
 }
 
-// The patches once for all threads; each thread takes panels of outputs, whose taps stay in its cache.
+// The patches once for all threads, some tiles at a time; each thread takes panels of outputs, whose taps
+// stay in its cache.
 std::unique_ptr<Step> by_outputs(Plan plan, const WinogradProblem& q, int parts) {
+  const std::int64_t chunk = even_piece(
+      plan.tiles, std::max<std::int64_t>(plan.rows, kEvaluated / (kPoints * kFloat * plan.c)), plan.rows);
   // Where there are fewer panels than threads, some share one and take part of the tiles.
   const std::int64_t splits = (parts + plan.panels - 1) / plan.panels, items = plan.panels * splits;
-  const std::int64_t split = (plan.tiles + splits - 1) / splits;
+  const std::int64_t split = even_piece((chunk + splits - 1) / splits, chunk, plan.rows);
   plan.block = even_piece(
       split, std::max<std::int64_t>(plan.rows, kSecondLevel / (kPoints * kFloat * plan.panel)), plan.rows);
   plan.sums_pitch = Grid::pitch_of(plan.block * plan.panel);
   // The last block of rows may read beyond the last tile.
-  const WinogradPoints patches = points_of(plan.tiles + plan.rows, channel_block(plan.c, kChannelBlock));
+  const WinogradPoints patches = points_of(chunk + plan.rows, channel_block(plan.c, kChannelBlock));
   const std::int64_t v_floats = plan.c / patches.channels * patches.block;
   const std::int64_t own = plan.taps_floats() + std::max(plan.sums_floats(), plan.stage_floats());
   const auto carve = [=](Workspace& w, float*& v) {
@@ -290,26 +293,30 @@ std::unique_ptr<Step> by_outputs(Plan plan, const WinogradProblem& q, int parts)
         Workspace w(workspace);
         float* v = nullptr;
         float* const scratch = carve(w, v);
-        parallel_ranges(parts, plan.tiles, 1, [&](std::int64_t begin, std::int64_t end) {
-          plan.k->patches(plan.dtype, plan.x, in[0], begin, end - begin, at(patches, v, begin));
-        });
         const WinogradEpilogue e{has_bias ? in[2] : nullptr, has_residual ? in[2 + has_bias] : nullptr,
                                  plan.relu};
-        parallel_parts(parts, [&](int part) {
-          float *const u = scratch + part * own, *const sums = u + plan.taps_floats();
-          const Range r = part_of(items, part, parts);
-          std::int64_t evaluated = -1;
-          for (std::int64_t i = r.begin; i < r.end; ++i) {
-            const std::int64_t p = i / splits, begin = i % splits * split;
-            if (p != evaluated)
-              for (std::int64_t stage = 0; stage < plan.c / kStage; ++stage)
-                plan.evaluate_taps(taps, in[1], p, stage, u, sums);
-            evaluated = p;
-            const std::int64_t end = std::min(plan.tiles, begin + split);
-            for (std::int64_t t = begin; t < end; t += plan.block)
-              plan.results_of(at(patches, v, t), u, t, std::min(plan.block, end - t), p, sums, e, out[0]);
-          }
-        });
+        for (std::int64_t first = 0; first < plan.tiles; first += chunk) {
+          const std::int64_t tiles = std::min(chunk, plan.tiles - first);
+          parallel_ranges(parts, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+            plan.k->patches(plan.dtype, plan.x, in[0], first + begin, end - begin, at(patches, v, begin));
+          });
+          parallel_parts(parts, [&](int part) {
+            float *const u = scratch + part * own, *const sums = u + plan.taps_floats();
+            const Range r = part_of(items, part, parts);
+            std::int64_t evaluated = -1;
+            for (std::int64_t i = r.begin; i < r.end; ++i) {
+              const std::int64_t p = i / splits, begin = i % splits * split;
+              if (p != evaluated)
+                for (std::int64_t stage = 0; stage < plan.c / kStage; ++stage)
+                  plan.evaluate_taps(taps, in[1], p, stage, u, sums);
+              evaluated = p;
+              const std::int64_t end = std::min(tiles, begin + split);
+              for (std::int64_t t = begin; t < end; t += plan.block)
+                plan.results_of(at(patches, v, t), u, first + t, std::min(plan.block, end - t), p, sums, e,
+                                out[0]);
+            }
+          });
+        }
       },
       measure.used());
 }
@@ -461,7 +468,7 @@ Layout winograd_weight_layout() {
   return l;
 }
 
-bool winograd_pays(const Shape& x, const Shape& y, DType dtype) {
+double winograd_share(const Shape& x, const Shape& y, DType dtype) {
   const std::int64_t tiles =
       (y[2] + Grid::kTile - 1) / Grid::kTile * ((y[3] + Grid::kTile - 1) / Grid::kTile);
   const auto c = static_cast<double>(x[1]) / kLanes, o = static_cast<double>(y[1]) / kLanes;
@@ -471,7 +478,7 @@ bool winograd_pays(const Shape& x, const Shape& y, DType dtype) {
   const double direct = results * kTaps * pairs * kProductCycles / (halves ? 2 : 1);
   const double here =
       number * (kPoints * pairs * kProductCycles + c * kPatchCycles + o * kResultCycles) + pairs * kTapCycles;
-  return here < direct;
+  return here / direct;
 }
 
 std::unique_ptr<Step> make_winograd(const WinogradProblem& q, int threads) {
@@ -491,8 +498,10 @@ std::unique_ptr<Step> make_winograd(const WinogradProblem& q, int threads) {
   plan.taps_pitch = Grid::pitch_of(plan.c * plan.panel);
   plan.relu = q.relu;
   const int parts = useful_threads(threads, q.to.numel() * plan.c);
-  return plan.panels * plan.taps_floats() * kFloat <= kSharedTaps ? by_tiles(plan, q, parts)
-                                                                  : by_outputs(plan, q, parts);
+  auto step = plan.panels * plan.taps_floats() * kFloat <= kSharedTaps ? by_tiles(plan, q, parts)
+                                                                       : by_outputs(plan, q, parts);
+  step->arithmetic = winograd_share(q.from.shape, q.to.shape, plan.dtype);
+  return step;
 }
 
 std::unique_ptr<Step> make_winograd_grad_weight(const TensorType& x, const TensorType& dy,
@@ -509,8 +518,10 @@ std::unique_ptr<Step> make_winograd_grad_weight(const TensorType& x, const Tenso
   plan.c = x.shape[1], plan.o = dy.shape[1];
   plan.panel = k->panel(plan.o), plan.panels = plan.o / plan.panel;
   const int parts = useful_threads(threads, dy.numel() * plan.c);
-  return kPoints * plan.c * plan.o * kFloat <= kSharedTaps / 2 ? gradient_by_tiles(plan, dw, parts)
-                                                               : gradient_by_channels(plan, dw, parts);
+  auto step = kPoints * plan.c * plan.o * kFloat <= kSharedTaps / 2 ? gradient_by_tiles(plan, dw, parts)
+                                                                    : gradient_by_channels(plan, dw, parts);
+  step->arithmetic = winograd_share(x.shape, dy.shape, plan.dtype);
+  return step;
 }
 
 }  // namespace ingot::cpu

@@ -4,7 +4,7 @@
 //
 //   WinogradProblem q{p.in(0), p.in(1), p.out()};
 //   q.top = q.left = 1;
-//   if (winograd_pays(x, y, dtype)) return make_winograd(q, threads);
+//   if (winograd_share(x, y, dtype) < 1) return make_winograd(q, threads);
 //
 // The taps are evaluated in every run: 7 times as long as reading them, but they change with each training
 // step, and kept evaluated they would need four times their memory.
@@ -25,8 +25,9 @@ struct WinogradProblem {
   const TensorType* residual = nullptr;  // the operand after those
 };
 
-// Whether the products that are saved weigh more than the transforms, between images of x's and y's shape.
-bool winograd_pays(const Shape& x, const Shape& y, DType dtype);
+// What such a convolution between images of x's and y's shape, or a gradient of it, computes of what a direct
+// one does, transforms included. Below 1 it is the better choice.
+double winograd_share(const Shape& x, const Shape& y, DType dtype);
 // The layout in which weights are evaluated fastest, in both directions.
 Layout winograd_weight_layout();
 

@@ -94,7 +94,9 @@ std::vector<Row> rows_on_cpu(const Graph& g, const Target& target, bool all, dou
     r.library = is_library(r.name, r.kernel);
     if (!c.step->is_view) r.ms = time_step(c, target, seconds);
     if (machine != nullptr)
-      r.predicted = c.step->is_view ? StepCost{} : predict(*machine, c.alone, c.alone.nodes()[0], {r.kernel});
+      r.predicted = c.step->is_view ? StepCost{}
+                                    : predict(*machine, c.alone, c.alone.nodes()[0],
+                                              {r.kernel, 1, false, c.step->arithmetic});
     rows.push_back(std::move(r));
     if (!all) break;
   }

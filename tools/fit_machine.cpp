@@ -12,7 +12,7 @@ namespace {
 using Samples = std::vector<const Sample*>;
 
 double predicted_seconds(const Machine& m, const Sample& s) {
-  return predict(m, s.work, s.amounts, {s.kernel}).seconds;
+  return predict(m, s.work, s.amounts, {s.kernel, 1, false, s.arithmetic}).seconds;
 }
 
 // Long steps decide how long a model takes, but there must be something left for short ones.

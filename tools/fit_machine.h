@@ -18,6 +18,7 @@ struct Sample {
   std::string kernel{};
   Amounts amounts{};
   double seconds = 0.0;
+  double arithmetic = 1.0;  // of its kernel
 };
 
 // What starting a step costs: the median of those whose work is next to nothing; `otherwise` where there is

@@ -117,7 +117,7 @@ void sample(const ProgramArguments& a, std::int64_t batch, double seconds, std::
     const Node& node = p->graph().node(n);
     if (p->step(n).is_view) continue;
     samples.push_back({work_of(p->graph(), node), p->step(n).kernel, amounts_of(p->graph(), node),
-                       times.quartile[n.index] * 1e-3});
+                       times.quartile[n.index] * 1e-3, p->step(n).arithmetic});
   }
 }
 

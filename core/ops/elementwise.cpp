@@ -12,37 +12,22 @@ namespace ingot {
 namespace {
 
 template <class T>
-constexpr bool is_half = std::is_same_v<T, f16> || std::is_same_v<T, bf16>;
+constexpr bool is_floating_type =
+    std::is_floating_point_v<T> || std::is_same_v<T, f16> || std::is_same_v<T, bf16>;
 
-// The type in which a function of T is computed.
+// Functions of every floating type are computed in double: one instance serves them all.
 template <class T>
-using Compute = std::conditional_t<is_half<T> || std::is_floating_point_v<T>, double, T>;
-
-template <class T>
-Compute<T> load(T v) {
-  if constexpr (is_half<T> || std::is_floating_point_v<T>)
-    return to_double(v);
-  else
-    return v;
-}
-template <class T, class V>
-T store(V v) {
-  if constexpr (is_half<T> || std::is_floating_point_v<T>)
-    return from_double<T>(static_cast<double>(v));
-  else
-    return static_cast<T>(v);
-}
+constexpr bool computed_in_double = is_floating_type<T> && !std::is_same_v<T, double>;
 
 // Does T belong to the operands of a function of this kind?
 template <class T>
 constexpr bool applies(ScalarKind kind) {
-  constexpr bool floating = is_half<T> || std::is_floating_point_v<T>;
   switch (kind) {
     case ScalarKind::Numeric:
       return !std::is_same_v<T, bool>;
     case ScalarKind::Float:
     case ScalarKind::Predicate:
-      return floating;
+      return is_floating_type<T>;
     case ScalarKind::Logic:
       return std::is_same_v<T, bool>;
     case ScalarKind::Compare:
@@ -58,7 +43,7 @@ template <class T, class R, class F>
 void map1(F f, const Tensor& x, const Tensor& y) {
   const T* in = x.data<T>();
   R* out = y.data<R>();
-  for (std::int64_t i = 0; i < y.numel(); ++i) out[i] = store<R>(f(load(in[i])));
+  for (std::int64_t i = 0; i < y.numel(); ++i) out[i] = static_cast<R>(f(in[i]));
 }
 
 template <class T, class R, class F>
@@ -67,7 +52,7 @@ void map2(F f, const Tensor& a, const Tensor& b, const Tensor& y) {
   R* out = y.data<R>();
   ops::for_each_offset<2>(
       y.shape(), {ops::broadcast_strides(a.shape(), y.shape()), ops::broadcast_strides(b.shape(), y.shape())},
-      [&](std::int64_t i, const auto& at) { out[i] = store<R>(f(load(pa[at[0]]), load(pb[at[1]]))); });
+      [&](std::int64_t i, const auto& at) { out[i] = static_cast<R>(f(pa[at[0]], pb[at[1]])); });
 }
 
 template <class T, class F>
@@ -79,9 +64,7 @@ void map3(F f, const Tensor& c, const Tensor& a, const Tensor& b, const Tensor& 
       y.shape(),
       {ops::broadcast_strides(c.shape(), y.shape()), ops::broadcast_strides(a.shape(), y.shape()),
        ops::broadcast_strides(b.shape(), y.shape())},
-      [&](std::int64_t i, const auto& at) {
-        out[i] = store<T>(f(pc[at[0]], load(pa[at[1]]), load(pb[at[2]])));
-      });
+      [&](std::int64_t i, const auto& at) { out[i] = static_cast<T>(f(pc[at[0]], pa[at[1]], pb[at[2]])); });
 }
 
 // A function of bool operands and others share one path: the result type follows from the kind.
@@ -100,7 +83,7 @@ void map(F f, std::span<const Tensor> in, const Tensor& y) {
 
 template <class From, class To>
 To convert(From v) {
-  if constexpr (is_half<To> || std::is_floating_point_v<To>) {
+  if constexpr (is_floating_type<To>) {
     return from_double<To>(to_double(v));
   } else if constexpr (std::is_same_v<To, bool>) {
     return to_double(v) != 0.0;
@@ -231,11 +214,25 @@ namespace ops {
 
 void scalar_reference(ScalarOp op, std::span<const Tensor> inputs, const Tensor& out) {
   const DType dtype = inputs.back().dtype();  // of `where`, the first operand is the condition
+  if (is_floating(dtype) && dtype != DType::F64) {
+    const auto in_double = [](const Tensor& t) {
+      Tensor wide(TensorType{DType::F64, t.shape()});
+      cast_reference(t, wide);
+      return wide;
+    };
+    std::vector<Tensor> wide;
+    for (const Tensor& t : inputs) wide.push_back(t.dtype() == dtype ? in_double(t) : t);
+    if (out.dtype() != dtype) return scalar_reference(op, wide, out);  // a truth value
+    const Tensor result(TensorType{DType::F64, out.shape()});
+    scalar_reference(op, wide, result);
+    return cast_reference(result, out);
+  }
   switch (op) {
-#define INGOT_SCALAR(Enum, name, arity, kind)                                                     \
-  case ScalarOp::Enum:                                                                            \
-    return visit_dtype(dtype, [&]<class T>() {                                                    \
-      map<arity, ScalarKind::kind, T>([](auto... x) { return scalar::name(x...); }, inputs, out); \
+#define INGOT_SCALAR(Enum, name, arity, kind)                                                       \
+  case ScalarOp::Enum:                                                                              \
+    return visit_dtype(dtype, [&]<class T>() {                                                      \
+      if constexpr (!computed_in_double<T>)                                                         \
+        map<arity, ScalarKind::kind, T>([](auto... x) { return scalar::name(x...); }, inputs, out); \
     });
 #include "core/expr/scalar_ops.def"
 #undef INGOT_SCALAR

@@ -84,4 +84,16 @@ OpDef def_fused_many() {
 
 }  // namespace ops
 
+bool groups_are_vectors(const FusedManyAttrs& attrs, std::span<const TensorType> inputs,
+                        std::span<const TensorType> outputs) {
+  const auto& tape = attrs.expr;
+  const bool cast = tape.instrs().size() == 1 && tape.instrs()[0].op == ScalarOp::Cast;
+  for (std::size_t k = 0; k < outputs.size(); ++k) {
+    if (!cast && outputs[k].physical_numel() != outputs[k].numel()) return false;
+    for (auto i = static_cast<std::size_t>(attrs.shared); i < tape.inputs().size(); ++i)
+      if (inputs[attrs.operand(i, k)].layout.canonical() != outputs[k].layout.canonical()) return false;
+  }
+  return true;
+}
+
 }  // namespace ingot

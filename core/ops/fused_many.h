@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/expr/scalar_expr.h"
 #include "core/op/builder.h"
@@ -34,5 +35,10 @@ struct FusedManyAttrs {
     return i < first ? i : first + (i - first) * static_cast<std::size_t>(count) + k;
   }
 };
+
+// Whether each group may be worked on as vectors, its tensors' memory from end to end: they lie alike, and
+// where there is padding the tape makes zeros of its zeros, as a cast does.
+bool groups_are_vectors(const FusedManyAttrs& attrs, std::span<const TensorType> inputs,
+                        std::span<const TensorType> outputs);
 
 }  // namespace ingot

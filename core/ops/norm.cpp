@@ -109,15 +109,17 @@ std::vector<TensorType> infer_batch_norm_grad(const InferArgs& a) {
 
 std::vector<TensorType> infer_batch_norm_apply(const InferArgs& a) {
   const auto& at = a.attrs.as<BatchNormApplyAttrs>();
-  ops::check_count(a, 5u + at.has_residual, "(x, gamma, beta, save_mean, save_rstd, [residual])");
+  ops::check_count(a, 5u + at.has_valid + at.has_residual,
+                   "(x, gamma, beta, save_mean, save_rstd, [valid_rows], [residual])");
   check_activation(a, at.activation);
   check_channels(a, 0);
   constexpr std::string_view names[] = {"x", "gamma [C]", "beta [C]", "save_mean [C]", "save_rstd [C]"};
   for (int i = 1; i <= 4; ++i)
     check_parameter(a, i, names[static_cast<std::size_t>(i)], a.dtype(0), a.dtype(1), Shape{a.shape(0)[1]});
+  if (at.has_valid) check_valid_rows(a, 5);
   if (at.has_residual) {
-    ops::check_dtype(a, 5, "residual", a.dtype(0));
-    ops::check_shape(a, 5, "residual (as x)", a.shape(0));
+    ops::check_dtype(a, 5 + at.has_valid, "residual", a.dtype(0));
+    ops::check_shape(a, 5 + at.has_valid, "residual (as x)", a.shape(0));
   }
   return {a.inputs[0]};
 }
@@ -333,18 +335,20 @@ void reference_batch_norm_grad(const RefArgs& r) {
 void reference_batch_norm_apply(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormApplyAttrs>();
   const Channels g(r.inputs[0].shape());
+  const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm_apply", r.outputs[0].dtype(), [&]<class T>() {
     const auto in = [&](std::size_t i, std::int64_t k) {
       return static_cast<double>(r.inputs[i].data<T>()[k]);
     };
     for (std::int64_t c = 0; c < g.channels; ++c) {
       const double scale = in(1, c) * in(4, c);
-      g.each(c, 0, g.rows, [&](std::int64_t i) {
+      g.each(c, 0, valid, [&](std::int64_t i) {
         double v = (in(0, i) - in(3, c)) * scale + in(2, c);
-        if (at.has_residual) v += in(5, i);
+        if (at.has_residual) v += in(5u + at.has_valid, i);
         if (!at.activation.empty() && v < 0.0) v = 0.0;
         r.outputs[0].data<T>()[i] = static_cast<T>(v);
       });
+      g.each(c, valid, g.rows, [&](std::int64_t i) { r.outputs[0].data<T>()[i] = T(0); });
     }
   });
 }
@@ -525,7 +529,7 @@ OpDef def_batch_norm_apply() {
   d.name = "batch_norm_apply";
   d.doc = "The result of batch_norm once more, from its statistics";
   d.min_inputs = 5;
-  d.max_inputs = 6;
+  d.max_inputs = 7;
   d.attrs = BatchNormApplyAttrs{};
   d.infer = infer_batch_norm_apply;
   d.not_differentiable =

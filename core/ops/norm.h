@@ -4,7 +4,7 @@
 //                     -> y, save_mean, save_rstd, new_running_mean, new_running_var
 //   batch_norm_grad   (dy, x, gamma, save_mean, save_rstd, [valid_rows], [y | beta], [dy2])
 //                     -> dx, dgamma, dbeta, [dresidual]
-//   batch_norm_apply  (x, gamma, beta, save_mean, save_rstd, [residual]) -> y
+//   batch_norm_apply  (x, gamma, beta, save_mean, save_rstd, [valid_rows], [residual]) -> y
 //   batch_norm_infer  (x, gamma, beta, mean, var) -> y
 //   layer_norm        (x, gamma, beta) -> y, mean, rstd
 //   layer_norm_grad   (dy, x, gamma, mean, rstd) -> dx, dgamma, dbeta
@@ -14,21 +14,23 @@
 // variance, computed in two passes. The running statistics move by `momentum` towards the batch's, the
 // variance unbiased (PyTorch). gamma, beta and all statistics are [C] and have the dtype of x, or f32 when x
 // is f16 or bf16. valid_rows (an i32 scalar, present when has_valid) says that only the first so many of the
-// N rows count: a short last batch gives the numbers of a batch of that size. Elements of y in the other rows
-// are finite but unspecified, their dx and dresidual are 0; with no valid row the running statistics stay.
+// N rows count: a short last batch gives the numbers of a batch of that size. In the other rows y, dx and
+// dresidual are 0; with no valid row the running statistics stay.
 // residual and activation ("relu" or "") are an epilogue; batch_norm_grad then reads y to mask dy and yields
-// the residual's gradient. With mask_from_x it is given beta in the place of y, and finds where the ReLU was flat
-// from x and the statistics: y had no residual, and need not be kept or read. dy2 (present when has_dy2) is a second gradient, added to dy before
-// the mask: what two readers of y send back need not be added elsewhere. batch_norm_apply yields y again from the
-// statistics that were kept, to their rounding; passes put it where y is needed and was not kept. Training on a single value per channel is refused, as in PyTorch.
+// the residual's gradient. With mask_from_x it is given beta in the place of y, and finds where the ReLU was
+// flat from x and the statistics: y had no residual, and need not be kept or read. dy2 (present when has_dy2)
+// is a second gradient, added to dy before the mask: what two readers of y send back need not be added
+// elsewhere. batch_norm_apply yields y again from the statistics that were kept, to their rounding; passes
+// put it where y is needed and was not kept. Training on a single value per channel is refused, as in
+// PyTorch.
 //
 // Layer norm (Ba et al. 2016, arXiv 1607.06450): x is normalised over the axes from `axis` on. gamma and beta
 // have the shape of those axes, mean and rstd that of the axes before.
 //
 // Both gradients are closed under one differentiation only. Cost: 8 flops per element, 11 for gradients;
-// batch norm reads x twice, its gradient what it reads, or where it stores the residual's gradient that and x.
-// Errors: ShapeError when ranks, dtypes or channels do not fit, UsageError for eps
-// < 0 or another activation.
+// batch norm reads x twice, its gradient what it reads, or where it stores the residual's gradient that and
+// x. Errors: ShapeError when ranks, dtypes or channels do not fit, UsageError for eps < 0 or another
+// activation.
 //
 //   BatchNormResult b = batch_norm(x, gamma, beta, running_mean, running_var);
 //   g.add_update(running_mean.id(), b.running_mean.id());
@@ -72,10 +74,11 @@ struct BatchNormGradAttrs {
 };
 
 struct BatchNormApplyAttrs {
-  bool has_residual = false;
+  bool has_valid = false, has_residual = false;
   std::string activation{};
   template <class Self, class Visit>
   static void fields(Self& s, Visit&& v) {
+    v("has_valid", s.has_valid);
     v("has_residual", s.has_residual);
     v("activation", s.activation);
   }

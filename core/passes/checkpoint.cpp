@@ -94,10 +94,11 @@ class Checkpointing {
     if (n.op == "batch_norm" && !fixed_[n.outputs[0].index]) {
       a.op = "batch_norm_apply";
       a.attrs = op(a.op)
-                    .attrs.with("has_residual", attribute<bool>(n, "has_residual"))
+                    .attrs.with("has_valid", attribute<bool>(n, "has_valid"))
+                    .with("has_residual", attribute<bool>(n, "has_residual"))
                     .with("activation", attribute<std::string>(n, "activation"));
       a.inputs = {n.inputs[0], n.inputs[1], n.inputs[2], n.outputs[1], n.outputs[2]};
-      if (attribute<bool>(n, "has_residual")) a.inputs.push_back(n.inputs.back());
+      a.inputs.insert(a.inputs.end(), n.inputs.begin() + 5, n.inputs.end());
       a.outputs = {n.outputs[0]};
       return a;
     }

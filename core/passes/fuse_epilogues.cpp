@@ -142,14 +142,6 @@ class EpilogueFusion {
   std::unordered_map<std::uint32_t, Chain> chains_;
 };
 
-// where(z <= 0, 0, g): the gradient g through z = relu(...). Returns g, or an invalid id.
-ValueId unmask(const Graph& g, const Node& where, ValueId z) {
-  if (where.op != "where" || scalar_constant(g, where.inputs[1]) != 0.0) return {};
-  const Node* le = producer(g, where.inputs[0], "le");
-  if (le == nullptr || le->inputs[0] != z || scalar_constant(g, le->inputs[1]) != 0.0) return {};
-  return where.inputs[2];
-}
-
 // The fused forward batch_norm that belongs to a batch_norm_grad: the one whose statistics it reads.
 const Node* forward_of(const Graph& g, const Node& grad) {
   const Node* f = producer(g, grad.inputs[3], "batch_norm");
@@ -203,7 +195,7 @@ Graph fuse_masks(const Graph& graph) {
 }
 
 // batch_norm_grad(a + b, ...), with a sum that nobody else reads.
-Graph fuse_sums(const Graph& graph) {
+Graph fuse_two_gradients(const Graph& graph) {
   const auto users = graph.users();
   const auto escapes = escaping_values(graph);
   GraphRewriter rw(graph);
@@ -235,7 +227,7 @@ Graph fuse_sums(const Graph& graph) {
 }  // namespace
 
 Graph fuse_epilogues(const Graph& graph, PassContext&) {
-  return fuse_sums(fuse_masks(EpilogueFusion(graph).run()));
+  return fuse_two_gradients(fuse_masks(EpilogueFusion(graph).run()));
 }
 
 }  // namespace ingot

@@ -41,6 +41,14 @@ inline std::optional<double> scalar_constant(const Graph& g, ValueId v) {
   return attribute<double>(*n, "value");
 }
 
+// where(z <= 0, 0, g): the gradient g through z = relu(...). Returns g, or an invalid id.
+inline ValueId unmask(const Graph& g, const Node& where, ValueId z) {
+  if (where.op != "where" || scalar_constant(g, where.inputs[1]) != 0.0) return {};
+  const Node* le = producer(g, where.inputs[0], "le");
+  if (le == nullptr || le->inputs[0] != z || scalar_constant(g, le->inputs[1]) != 0.0) return {};
+  return where.inputs[2];
+}
+
 // Values that leave the step: outputs and next contents of states. A fusion must not swallow them.
 inline std::vector<bool> escaping_values(const Graph& g) {
   std::vector<bool> out(g.values().size(), false);

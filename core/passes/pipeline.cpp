@@ -30,6 +30,8 @@ constexpr std::array kPipeline = {
     Pass{"fold-batch-norm", fold_batch_norm},
     // The library does bias, residual and activation for free; what it takes is gone before tapes form.
     Pass{"fuse-epilogues", fuse_epilogues},
+    // Knows batch norm by its epilogues and masks, and masks for several readers while they are plain.
+    Pass{"fuse-sums", fuse_sums},
     Pass{"fuse-elementwise", fuse_elementwise},
     // Last transformation: it asks the backend about each final node.
     Pass{"layout", assign_layouts, true},

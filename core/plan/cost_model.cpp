@@ -35,15 +35,20 @@ struct Placed {
 };
 constexpr Placed kPlaced[] = {{"matmul", Work::Product},
                               {"conv2d", Work::Convolution},
+                              {"conv2d_sums", Work::Convolution},
                               {"conv2d_grad_input", Work::ConvolutionGradInput},
+                              {"conv2d_grad_input_sums", Work::ConvolutionGradInput},
                               {"conv2d_grad_input_unpooled", Work::ConvolutionGradInput},
                               {"conv2d_grad_weight", Work::ConvolutionGradWeight},
                               {"conv2d_grad_weight_unpooled", Work::ConvolutionGradWeight},
                               {"batch_norm", Work::Normalisation},
                               {"batch_norm_apply", Work::Normalisation},
+                              {"batch_norm_apply_two", Work::Normalisation},
                               {"batch_norm_infer", Work::Normalisation},
+                              {"batch_norm_statistics", Work::Reduction},
                               {"layer_norm", Work::Normalisation},
                               {"batch_norm_grad", Work::NormalisationGrad},
+                              {"batch_norm_grad_apply", Work::NormalisationGrad},
                               {"layer_norm_grad", Work::NormalisationGrad},
                               {"max_pool2d", Work::Pooling},
                               {"avg_pool2d", Work::Pooling},
@@ -93,7 +98,7 @@ constexpr Placed kPlaced[] = {{"matmul", Work::Product},
 
 // The weight of a convolution or of its gradients.
 const Shape& weight_of(const Graph& g, const Node& n) {
-  if (n.op == "conv2d") return g.type(n.inputs.at(1)).shape;
+  if (n.op == "conv2d" || n.op.ends_with("_sums")) return g.type(n.inputs.at(1)).shape;
   return g.type(n.op.starts_with("conv2d_grad_input") ? n.inputs.back() : n.outputs.at(0)).shape;
 }
 
@@ -233,12 +238,13 @@ StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& h
   const Efficiency& e = efficiency(m, work, how.kernel, a.dtype);
   const double byte = seconds_a_byte(m, a.working_set);
   const double idle = a.channels > 0.0 ? std::ceil(a.channels / m.lanes) * m.lanes / a.channels : 1.0;
-  const double compute = idle * (a.flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
+  const double flops = a.flops * how.arithmetic;
+  const double compute = idle * (flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
   const double memory = a.bytes * byte / e.memory;
   const double launch = static_cast<double>(how.launches) * m.launch_seconds;
   StepCost c{a.flops, a.bytes, how.launches, 0.0, 0.0, Bound::Latency};
   c.seconds = std::max(compute, memory) + launch;
-  c.roofline_seconds = std::max(a.flops / peak, a.bytes * byte);
+  c.roofline_seconds = std::max(flops / peak, a.bytes * byte);
   c.bound = launch >= std::max(compute, memory) ? Bound::Latency
             : compute > memory                  ? Bound::Compute
                                                 : Bound::Memory;

@@ -92,7 +92,7 @@ enum class Bound : std::uint8_t { Memory, Compute, Latency };
 std::string_view name(Bound b);
 
 struct StepCost {
-  double flops = 0.0, bytes = 0.0;
+  double flops = 0.0, bytes = 0.0;  // by the registry
   int launches = 0;
   double seconds = 0.0;
   double roofline_seconds = 0.0;  // at the peak and the full bandwidth, and started for nothing
@@ -104,6 +104,7 @@ struct Lowered {
   std::string_view kernel{};
   int launches = 1;
   bool allow_tf32 = false;
+  double arithmetic = 1.0;  // of the operations that the registry counts, what the kernel computes (Step)
 };
 
 StepCost predict(const Machine& m, const Graph& graph, const Node& node, const Lowered& how = {});

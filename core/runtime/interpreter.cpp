@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "core/ir/retype.h"
 #include "core/op/reference.h"
 #include "core/runtime/initial_state.h"
 
@@ -13,32 +14,11 @@ DType promoted(DType d) {
   return d == DType::F32 ? DType::F64 : d;
 }
 
-ScalarExpr promoted(const ScalarExpr& e) {
-  ScalarExpr out;
-  for (const DType d : e.inputs()) out.add_input(promoted(d));
-  for (const ScalarExpr::Instr& i : e.instrs()) {
-    if (i.op == ScalarOp::Const)
-      out.emit_const(i.imm, promoted(i.dtype));
-    else if (i.op == ScalarOp::Cast)
-      out.emit_cast(i.args[0], promoted(i.dtype));
-    else
-      out.emit(i.op, std::span<const ScalarExpr::Reg>(i.args.data(), static_cast<std::size_t>(e.arity(i))));
-  }
-  for (const ScalarExpr::Reg r : e.outputs()) out.add_output(r);
-  return out;
-}
-
 Attrs promoted(Attrs attrs) {
-  for (const AttrField& f : attrs.fields()) {
-    if (const auto* d = std::get_if<DType>(&f.value))
-      attrs = attrs.with(f.name, promoted(*d));
-    else if (const auto* t = std::get_if<Tensor>(&f.value); t != nullptr && t->defined())
-      attrs = attrs.with(f.name, t->to(promoted(t->dtype())));
-    else if (const auto* e = std::get_if<ScalarExpr>(&f.value))
-      attrs = attrs.with(f.name, promoted(*e));
-    else if (const auto* g = std::get_if<GraphPtr>(&f.value); g != nullptr && *g != nullptr)
+  attrs = retyped(std::move(attrs), [](DType d) { return promoted(d); });
+  for (const AttrField& f : attrs.fields())
+    if (const auto* g = std::get_if<GraphPtr>(&f.value); g != nullptr && *g != nullptr)
       attrs = attrs.with(f.name, GraphPtr(std::make_shared<Graph>(to_f64(**g))));
-  }
   return attrs;
 }
 

@@ -16,7 +16,7 @@ Prediction predict(const Machine& m, const Program& program) {
     if (!step.is_view) {
       const int launches =
           cpu ? 1 : step.launches(node.inputs.size(), node.outputs.size()) + step.library_calls;
-      s.cost = predict(m, g, node, {s.kernel, launches, program.target().allow_tf32});
+      s.cost = predict(m, g, node, {s.kernel, launches, program.target().allow_tf32, step.arithmetic});
     }
     sum.add(s.cost);
     p.steps.push_back(std::move(s));

@@ -206,7 +206,7 @@ std::unique_ptr<Step> lower_conv2d_winograd(const Problem& p) {
   q.relu = a.activation == "relu";
   if (a.has_residual) q.residual = &p.in(2 + a.has_bias);
   if (!slides_by_one(a) || (!a.activation.empty() && !q.relu) ||
-      !winograd_pays(p.in(0).shape, p.out().shape, p.in(0).dtype))
+      winograd_share(p.in(0).shape, p.out().shape, p.in(0).dtype) >= 1)
     return nullptr;
   return make_winograd(q, p.target.threads);
 }
@@ -305,7 +305,7 @@ std::unique_ptr<Step> lower_grad_input_winograd(const Problem& p) {
   q.top = 2 - a.padding[0];
   q.left = 2 - a.padding[1];
   q.gradient = true;
-  if (!slides_by_one(a) || !winograd_pays(p.in(0).shape, p.out().shape, p.in(0).dtype)) return nullptr;
+  if (!slides_by_one(a) || winograd_share(p.in(0).shape, p.out().shape, p.in(0).dtype) >= 1) return nullptr;
   return make_winograd(q, p.target.threads);
 }
 
@@ -356,7 +356,7 @@ Backend::Layouts layouts_grad_weight_winograd(const Problem& p, const std::vecto
 
 std::unique_ptr<Step> lower_grad_weight_winograd(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradWeightAttrs>();
-  if (!slides_by_one(a) || !winograd_pays(p.in(0).shape, p.in(1).shape, p.in(0).dtype)) return nullptr;
+  if (!slides_by_one(a) || winograd_share(p.in(0).shape, p.in(1).shape, p.in(0).dtype) >= 1) return nullptr;
   return make_winograd_grad_weight(p.in(0), p.in(1), p.out(), a.padding[0], a.padding[1], p.target.threads);
 }
 

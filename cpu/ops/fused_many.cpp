@@ -16,27 +16,16 @@ namespace {
 
 constexpr std::size_t kMaxInputs = 64;  // of a tape
 
-// The tensors of each group lie alike; without padding, of which only a cast makes what belongs there.
-bool serves(const Problem& p, const FusedManyAttrs& m) {
-  const bool cast = m.expr.instrs().size() == 1 && m.expr.instrs()[0].op == ScalarOp::Cast;
-  for (int k = 0; k < static_cast<int>(m.count); ++k) {
-    const TensorType& out = p.out(k);
-    if (!cast && out.physical_numel() != out.numel()) return false;
-    for (auto i = static_cast<std::size_t>(m.shared); i < m.expr.inputs().size(); ++i)
-      if (p.in(static_cast<int>(m.operand(i, static_cast<std::size_t>(k)))).layout.canonical() !=
-          out.layout.canonical())
-        return false;
-  }
-  return true;
-}
-
 std::unique_ptr<Step> lower_fused_many(const Problem& p) {
   const FusedManyAttrs m = p.attrs<FusedManyAttrs>();
-  if (m.expr.inputs().size() > kMaxInputs || !serves(p, m)) return nullptr;
+  std::vector<TensorType> operands, results;
+  for (int i = 0; i < p.num_inputs(); ++i) operands.push_back(p.in(i));
+  for (int o = 0; o < p.num_outputs(); ++o) results.push_back(p.out(o));
+  if (m.expr.inputs().size() > kMaxInputs || !groups_are_vectors(m, operands, results)) return nullptr;
   std::vector<std::int64_t> sizes;
   std::int64_t total = 0, largest = 2;  // of one element, operands would look like the shared scalars
-  for (int k = 0; k < p.num_outputs(); ++k) {
-    sizes.push_back(p.out(k).physical_numel());
+  for (const TensorType& t : results) {
+    sizes.push_back(t.physical_numel());
     total += sizes.back();
     largest = std::max(largest, sizes.back());
   }
@@ -45,7 +34,6 @@ std::unique_ptr<Step> lower_fused_many(const Problem& p) {
   for (std::size_t i = 0; i < m.expr.inputs().size(); ++i)
     in.emplace_back(m.expr.inputs()[i], i < static_cast<std::size_t>(m.shared) ? Shape{} : Shape{largest});
   const TensorType out(p.out().dtype, {largest});
-  if (!Tape::accepts(in, std::span(&out, 1))) return nullptr;
   const auto tape = std::make_shared<const Tape>(m.expr, in, std::span(&out, 1));
   const int parts = useful_threads(p.target.threads, tape->work(total));
   const auto pieces = std::make_shared<const Pieces>(sizes, parts);

@@ -412,9 +412,11 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
       sizes.used(), op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
 }
 
-// x and an optional residual to y, with scale(c) and shift(c, scale) worked out from operands 1 to 4.
+// x and an optional residual to y, with scale(c) and shift(c, scale) worked out from operands 1 to 4; operand
+// 5 may say how many rows count.
 template <class Scale>
-std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, const Scale& scale_of) {
+std::unique_ptr<Step> lower_given(const Problem& p, bool has_valid, int residual_at, bool relu,
+                                  const Scale& scale_of) {
   Geometry g;
   const auto m = Images::of(p, 0);
   if (!m || !geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
@@ -428,6 +430,7 @@ std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, 
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
+        const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
         for (std::int64_t c = 0; c < g.channels; ++c) {
           const double scale = scale_of(static_cast<double>(f(1)[c]), static_cast<double>(f(4)[c]));
           b.values[0][c] = static_cast<float>(scale);
@@ -435,24 +438,26 @@ std::unique_ptr<Step> lower_given(const Problem& p, int residual_at, bool relu, 
               static_cast<float>(static_cast<double>(f(2)[c]) - static_cast<double>(f(3)[c]) * scale);
         }
         for_pieces(
-            g, b, parts, g.rows, 2,
+            g, b, parts, rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
               k.scale_shift(m.at(in[0], first), residual_at < 0 ? nullptr : m.at(in[residual_at], first),
                             m.at(out[0], first), n, g.period, t[0], t[1], relu);
             },
             no_after);
+        m.zero_rows(g, out[0], rows);
       },
       workspace_bytes(g, parts), std::move(in_place));
 }
 
 std::unique_ptr<Step> lower_infer(const Problem& p) {
-  return lower_given(p, -1, false, [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
-    return gamma / std::sqrt(var + eps);
-  });
+  return lower_given(p, false, -1, false,
+                     [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
+                       return gamma / std::sqrt(var + eps);
+                     });
 }
 std::unique_ptr<Step> lower_apply(const Problem& p) {
   const auto& at = p.attrs<BatchNormApplyAttrs>();
-  return lower_given(p, at.has_residual ? 5 : -1, at.activation == "relu",
+  return lower_given(p, at.has_valid, at.has_residual ? 5 + at.has_valid : -1, at.activation == "relu",
                      [](double gamma, double rstd) { return gamma * rstd; });
 }
 

@@ -93,6 +93,19 @@ Backend::Layouts CudaBackend::layouts(const ingot::Graph& graph, const Node& nod
   return first_layouts(lowerings(), {graph, node, target}, state_free);
 }
 
+// Each launch less is worth it. Our own kernels for sums save nothing, a library's do.
+bool CudaBackend::accelerates(const ingot::Graph& graph, const Node& node, const Target& target) const {
+  if (node.op == "fused_many") return true;
+  if (!node.op.ends_with("_sums")) return false;
+  const NodeLayouts l = channels_last_layouts({graph, node, target}, {});
+  ingot::Graph laid = graph;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) laid.value(node.inputs[i]).type.layout = l.inputs[i];
+  for (std::size_t k = 0; k < node.outputs.size(); ++k)
+    laid.value(node.outputs[k]).type.layout = l.outputs[k];
+  const auto step = first_step(lowerings(), {laid, node, target});
+  return step != nullptr && step->library_calls > 0;
+}
+
 std::unique_ptr<Step> CudaBackend::lower(const ingot::Graph& graph, const Node& node,
                                          const Target& target) const {
   const Problem p{graph, node, target};

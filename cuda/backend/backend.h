@@ -22,9 +22,7 @@ class CudaBackend : public Backend {
   std::optional<std::string> refuses(const ingot::Graph& graph, const Node& node) const override;
   Layouts layouts(const ingot::Graph& graph, const Node& node, const std::vector<bool>& state_free,
                   const Target& target) const override;
-  bool accelerates(const ingot::Graph&, const Node& node, const Target&) const override {
-    return node.op == "fused_many";  // each launch less is worth it
-  }
+  bool accelerates(const ingot::Graph& graph, const Node& node, const Target& target) const override;
   std::unique_ptr<Step> lower(const ingot::Graph& graph, const Node& node,
                               const Target& target) const override;
   std::vector<Candidate> explain(const ingot::Graph& graph, const Node& node,

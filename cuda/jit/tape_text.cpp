@@ -6,16 +6,13 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "core/base/half_types.h"
 
 namespace ingot::cuda {
 
 namespace {
 
 constexpr std::size_t kLongestName = 48;
-
-bool is_half(DType d) {
-  return d == DType::F16 || d == DType::BF16;
-}
 
 // `%a` writes each value in one way, and exactly.
 std::string hexadecimal(double v, std::string_view suffix) {

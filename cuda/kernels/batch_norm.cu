@@ -6,6 +6,7 @@
 //
 // Bytes that must move: x and the residual once, y once, while a channel's values fit in registers; else x
 // twice, since no y is known before all of x.
+// Where a convolution made the sums (batch_norm_statistics), only numbers per channel move.
 //   up to 1024 pixels in the batch: a block has 32 bytes of channels and holds their pixels in registers
 //   more: a launch for statistics per part of the pixels, one that joins the parts into a table of three
 //   numbers per channel, one that applies it
@@ -18,6 +19,7 @@
 // Occupancy: apply_kernel from 37%: three numbers for each of eight columns beside two rows in flight; at
 //   64 registers it spills.
 // Occupancy: infer_kernel from 37%: the same.
+// Occupancy: infer_two_kernel from 25%: the same of two batch norms.
 #include "cuda/kernels/batch_norm.h"
 
 #include "cuda/base/launch.h"
@@ -43,23 +45,28 @@ __device__ inline float apply(Apply a, float x, float residual, bool relu) {
   return relu && v < 0.0f ? 0.0f : v;
 }
 
-// How channel c is applied; `write` also stores its statistics. m2 is the sum of squared deviations of
-// `count` values.
+// Stores what becomes of channel c's statistics; m2 is the sum of squared deviations of `count` values.
+__device__ inline void store_channel(const Statistics& s, int c, float mean, float rstd, float m2,
+                                     long long count) {
+  const float old_mean = read_param(s.running_mean, s.kind, c);
+  const float old_var = read_param(s.running_var, s.kind, c);
+  const float unbiased = m2 / static_cast<float>(count > 1 ? count - 1 : 1);
+  write_param(s.save_mean, s.kind, c, mean);
+  write_param(s.save_rstd, s.kind, c, rstd);
+  write_param(s.new_running_mean, s.kind, c, count > 0 ? s.keep * old_mean + s.momentum * mean : old_mean);
+  write_param(s.new_running_var, s.kind, c, count > 0 ? s.keep * old_var + s.momentum * unbiased : old_var);
+}
+
+__device__ inline float rstd_of(const Statistics& s, float m2, long long count) {
+  return 1.0f / sqrtf((count > 0 ? m2 / static_cast<float>(count) : 0.0f) + s.eps);
+}
+
+// How channel c is applied; `write` also stores its statistics.
 __device__ inline Apply finish_channel(const Statistics& s, int c, SplitMean mean, float m2, long long count,
                                        bool write) {
-  const float n = static_cast<float>(count);
-  const float rstd = 1.0f / sqrtf((count > 0 ? m2 / n : 0.0f) + s.eps);
+  const float rstd = rstd_of(s, m2, count);
   const float scale = read_param(s.gamma, s.kind, c) * rstd;
-  if (write) {
-    const float old_mean = read_param(s.running_mean, s.kind, c);
-    const float old_var = read_param(s.running_var, s.kind, c);
-    const float unbiased = m2 / static_cast<float>(count > 1 ? count - 1 : 1);
-    write_param(s.save_mean, s.kind, c, mean.high);
-    write_param(s.save_rstd, s.kind, c, rstd);
-    write_param(s.new_running_mean, s.kind, c,
-                count > 0 ? s.keep * old_mean + s.momentum * mean.high : old_mean);
-    write_param(s.new_running_var, s.kind, c, count > 0 ? s.keep * old_var + s.momentum * unbiased : old_var);
-  }
+  if (write) store_channel(s, c, mean.high, rstd, m2, count);
   return {mean.high, scale, read_param(s.beta, s.kind, c) - mean.low * scale};
 }
 
@@ -306,8 +313,9 @@ __global__ void apply_kernel(const T* x, const T* residual, T* y, const std::int
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void infer_kernel(const T* x, const T* residual, T* y, const void* gamma, const void* beta,
-                             const void* mean, const void* var, const void* rstd, ParamKind kind, float eps,
-                             bool relu, Columns g) {
+                             const void* mean, const void* var, const void* rstd,
+                             const std::int32_t* valid_rows, ParamKind kind, float eps, bool relu,
+                             Columns g) {
   const Place p = place_of<V>(g);
   if (!p.works) return;
   Apply a[V];
@@ -320,7 +328,64 @@ __global__ void infer_kernel(const T* x, const T* residual, T* y, const void* ga
         rstd != nullptr ? scale * read_param(rstd, kind, c) : scale / sqrtf(read_param(var, kind, c) + eps),
         read_param(beta, kind, c)};
   }
-  apply_rows<T, V>(x, residual, y, g.elements, g, p, a, relu);
+  apply_rows<T, V>(x, residual, y, counted_elements(g, valid_rows), g, p, a, relu);
+}
+
+// What is given of a batch norm.
+struct Given {
+  const void *gamma, *beta, *mean, *rstd;
+  ParamKind kind;
+};
+__device__ inline Apply apply_of(const Given& s, int c) {
+  return {read_param(s.mean, s.kind, c), read_param(s.gamma, s.kind, c) * read_param(s.rstd, s.kind, c),
+          read_param(s.beta, s.kind, c)};
+}
+
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
+template <class T, int V>
+__global__ void infer_two_kernel(const T* x, const T* x2, T* y, Given first, Given second,
+                                 const std::int32_t* valid_rows, bool relu, Columns g) {
+  const Place p = place_of<V>(g);
+  if (!p.works) return;
+  Apply a[V], b[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int c = (p.column + k) % g.channels;
+    a[k] = apply_of(first, c);
+    b[k] = apply_of(second, c);
+  }
+  const long long counted = counted_elements(g, valid_rows);
+  const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
+  const long long end = begin + g.share < all ? begin + g.share : all;
+  for (long long row = begin + p.strip; row < end; row += p.strips) {
+    const long long at = row * g.width + p.column;
+    const int here = before<V>(at, g.elements), count = before<V>(at, counted);
+    if (here == 0) continue;
+    float v[V] = {}, w[V] = {};
+    if (count > 0) {
+      load_first<V>(x + at, count, v);
+      load_first<V>(x2 + at, count, w);
+    }
+#pragma unroll
+    for (int k = 0; k < V; ++k)
+      v[k] = k < count ? apply(a[k], v[k], apply(b[k], w[k], 0.0f, false), relu) : 0.0f;
+    store_first<V>(y + at, here, v);
+  }
+}
+
+// From a convolution's sums. The mean's part of the squares is taken off in f64: what is left of them may be
+// small beside it.
+// Bound by: latency: a thread has a channel.
+__global__ void sums_statistics_kernel(const float* sum, const float* squares, const std::int32_t* valid_rows,
+                                       Columns g, Statistics s) {
+  const int c = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (c >= g.channels) return;
+  const long long count = counted_elements(g, valid_rows) / g.channels;
+  const double all = static_cast<double>(sum[c]);
+  const double mean = count > 0 ? all / static_cast<double>(count) : 0.0;
+  const float m2 = static_cast<float>(static_cast<double>(squares[c]) - all * mean);
+  const float spread = m2 < 0.0f ? 0.0f : m2;
+  store_channel(s, c, static_cast<float>(mean), rstd_of(s, spread, count), spread, count);
 }
 
 // ---- Launches -------------------------------------------------------------------------------------------
@@ -371,7 +436,7 @@ void launch_infer(const BatchNormConfig& config, const BatchNormShape& s, const 
   const Columns g = spread(columns_of(s, V), V);
   launch(infer_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, static_cast<const T*>(o.x),
          static_cast<const T*>(o.residual), static_cast<T*>(o.y), o.gamma, o.beta, o.mean, o.var, o.rstd,
-         kind, static_cast<float>(config.eps), config.relu, g);
+         o.valid_rows, kind, static_cast<float>(config.eps), config.relu, g);
 }
 
 }  // namespace ingot::cuda::batch_norm_kernels
@@ -381,7 +446,11 @@ namespace ingot::cuda {
 namespace bn = batch_norm_kernels;
 
 std::size_t batch_norm_workspace(DType dtype, const BatchNormShape& s, bool two_gradients) {
-  if (bn::held(s, size_of(dtype), two_gradients) || s.channels == 0) return 0;
+  return bn::held(s, size_of(dtype), two_gradients) ? 0 : batch_norm_sums_workspace(dtype, s);
+}
+
+std::size_t batch_norm_sums_workspace(DType dtype, const BatchNormShape& s) {
+  if (s.channels == 0) return 0;
   const int vector = static_cast<int>(16 / size_of(dtype));
   std::size_t floats = bn::workspace_floats(bn::columns_of(s, 1));
   if (bn::whole_vectors(s, vector) != 0)
@@ -408,6 +477,52 @@ void batch_norm(const BatchNormConfig& config, const BatchNormShape& s, const Ba
   for_floating(kName, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
     bn::launch_typed<T>(s, o, statistics, config.relu, workspace, stream);
+  });
+}
+
+void batch_norm_statistics(const BatchNormConfig& config, const BatchNormShape& s, const void* sum,
+                           const void* squares, const BatchNormOperands& o, const Stream& stream) {
+  if (s.channels == 0) return;
+  bn::check_shape("batch_norm_statistics", s);
+  const bn::Statistics statistics{nullptr,
+                                  nullptr,
+                                  o.running_mean,
+                                  o.running_var,
+                                  o.save_mean,
+                                  o.save_rstd,
+                                  o.new_running_mean,
+                                  o.new_running_var,
+                                  static_cast<float>(config.eps),
+                                  static_cast<float>(1.0 - config.momentum),
+                                  static_cast<float>(config.momentum),
+                                  param_kind("batch_norm_statistics", config.params, config.dtype)};
+  launch(bn::sums_statistics_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), bn::kThreads)),
+         dim3(bn::kThreads), 0, stream, static_cast<const float*>(sum), static_cast<const float*>(squares),
+         o.valid_rows, bn::columns_of(s, 1), statistics);
+}
+
+void batch_norm_infer_two(const BatchNormConfig& config, const BatchNormShape& s,
+                          const BatchNormInferOperands& first, const BatchNormInferOperands& second,
+                          const Stream& stream) {
+  constexpr const char* kName = "batch_norm_infer_two";
+  bn::check_shape(kName, s);
+  const gpu::ParamKind kind = param_kind(kName, config.params, config.dtype);
+  const auto given = [&](const BatchNormInferOperands& o) {
+    return bn::Given{o.gamma, o.beta, o.mean, o.rstd, kind};
+  };
+  for_floating(kName, config.dtype, [&]<class T>(T*) {
+    if (s.rows * s.pixels * s.channels == 0) return;
+    constexpr int kVector = gpu::Vec16<T>::kSize;
+    const auto with = [&]<int V>() {
+      const bn::Columns g = bn::spread(bn::columns_of(s, V), V);
+      launch(bn::infer_two_kernel<T, V>, bn::grid_of(g, V), dim3(bn::kThreads), 0, stream,
+             static_cast<const T*>(first.x), static_cast<const T*>(second.x), static_cast<T*>(first.y),
+             given(first), given(second), first.valid_rows, config.relu, g);
+    };
+    if (on_16_bytes({first.x, second.x, first.y}) && bn::whole_vectors(s, kVector) != 0)
+      with.template operator()<kVector>();
+    else
+      with.template operator()<1>();
   });
 }
 

@@ -57,6 +57,7 @@ struct BatchNormGradOperands {
 struct BatchNormInferOperands {
   const void *x = nullptr, *gamma = nullptr, *beta = nullptr, *mean = nullptr;
   const void *var = nullptr, *rstd = nullptr;  // one of the two; eps counts for the variance alone
+  const std::int32_t* valid_rows = nullptr;    // optional
   const void* residual = nullptr;              // optional
   void* y = nullptr;
 };
@@ -72,6 +73,29 @@ void batch_norm(const BatchNormConfig& config, const BatchNormShape& shape, cons
                 void* workspace, const Stream& stream);
 void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& shape,
                      const BatchNormGradOperands& operands, void* workspace, const Stream& stream);
+// In two halves around a convolution that makes the sums, or their operand. All of params' type but the sums
+// of batch_norm_statistics, which are f32. One launch, no workspace:
+//   batch_norm_statistics  what batch_norm does with the statistics, from the sums of x and x^2 (0 in rows
+//                          that do not count); of the operands those named after mean, rstd, running and rows
+//   batch_norm_grad_apply  dx from dy (masked already), x and from dgamma and dbeta, which it reads
+// Two launches; the workspace is batch_norm_sums_workspace bytes:
+//   batch_norm_grad_sums   dgamma, dbeta and dresidual. gamma is read for a mask from x alone; a mean that is
+//                          null is 0, an rstd that is null is 1: dy = x = y gives the sums of y^2 and y
+void batch_norm_statistics(const BatchNormConfig& config, const BatchNormShape& shape, const void* sum,
+                           const void* squares, const BatchNormOperands& operands, const Stream& stream);
+void batch_norm_grad_apply(const BatchNormConfig& config, const BatchNormShape& shape,
+                           const BatchNormGradOperands& operands, const Stream& stream);
+std::size_t batch_norm_sums_workspace(DType dtype, const BatchNormShape& shape);
+void batch_norm_grad_sums(const BatchNormConfig& config, const BatchNormShape& shape,
+                          const BatchNormGradOperands& operands, void* workspace, const Stream& stream);
+// Both at once, of the same gradient: the second's x, gamma, mean, rstd, dgamma, dbeta and dx.
+void batch_norm_grad_apply_two(const BatchNormConfig& config, const BatchNormShape& shape,
+                               const BatchNormGradOperands& first, const BatchNormGradOperands& second,
+                               const Stream& stream);
+// The sum of two, of which the first has valid_rows and y: x, gamma, beta, mean and rstd.
+void batch_norm_infer_two(const BatchNormConfig& config, const BatchNormShape& shape,
+                          const BatchNormInferOperands& first, const BatchNormInferOperands& second,
+                          const Stream& stream);
 // One launch, no workspace.
 void batch_norm_infer(const BatchNormConfig& config, const BatchNormShape& shape,
                       const BatchNormInferOperands& operands, const Stream& stream);

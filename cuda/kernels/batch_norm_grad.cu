@@ -5,14 +5,16 @@
 //   dx = gamma rstd (u - dbeta / n - h dgamma / n),  dresidual = u
 //
 // Bytes that must move: dy, dy2, x and y (relu) once, dx and dresidual once, while a channel's values fit in
-// registers. Else what is read is read twice, but where dresidual is asked for: it is stored with the sums,
-// and then only it and x are read again. The shapes of problem are those of batch_norm.cu. Sums run in a
-// fixed order: the same bits each time.
+// registers, or where sums and dx are made by launches of their own (batch_norm_grad_sums, _apply). Else what
+// is read is read twice, but where dresidual is asked for: it is stored with the sums, and then only it and x
+// are read again. The shapes of problem are those of batch_norm.cu. Sums run in a fixed order: the same bits
+// each time.
 //
 // Occupancy: held_grad_kernel from 12%: a block's pixels of dy, x and y stay in registers, so that each
 //   moves once.
 // Occupancy: sums_kernel, grad_apply_kernel from 25%: numbers for each of eight columns beside rows of
 //   three operands in flight; at 64 registers they spill.
+// Occupancy: grad_apply_two_kernel from 25%: the same of two batch norms.
 #include "cuda/base/launch.h"
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/batch_norm_columns.h"
@@ -43,7 +45,7 @@ __device__ inline bool flat(Flat f, float x) {
 
 // What is needed of channel c to mask from x; only the mean where nothing is masked so.
 __device__ inline Flat flat_of(const GradParams& s, int c) {
-  Flat f{read_param(s.mean, s.kind, c), 0.0f, 0.0f};
+  Flat f{s.mean != nullptr ? read_param(s.mean, s.kind, c) : 0.0f, 0.0f, 0.0f};
   if (s.beta != nullptr) {
     f.scale = read_param(s.gamma, s.kind, c) * read_param(s.rstd, s.kind, c);
     f.beta = read_param(s.beta, s.kind, c);
@@ -51,17 +53,23 @@ __device__ inline Flat flat_of(const GradParams& s, int c) {
   return f;
 }
 
-// How channel c is applied, from the sums of u and of u (x - mean); `write` also stores dgamma and dbeta.
+// How channel c is applied, from its gradients.
+__device__ inline GradApply apply_of(const GradParams& s, int c, float rstd, float dgamma, float dbeta,
+                                     long long count) {
+  const float own = read_param(s.gamma, s.kind, c) * rstd;
+  const float share = own / static_cast<float>(count > 0 ? count : 1);
+  return {own, -share * rstd * dgamma, -share * dbeta, read_param(s.mean, s.kind, c)};
+}
+
+// The same from the sums of u and of u (x - mean); `write` also stores dgamma and dbeta.
 __device__ inline GradApply finish_grad(const GradParams& s, int c, float sum_u, float sum_ux,
                                         long long count, bool write) {
-  const float rstd = read_param(s.rstd, s.kind, c), own = read_param(s.gamma, s.kind, c) * rstd;
-  const float dgamma = sum_ux * rstd;
+  const float rstd = read_param(s.rstd, s.kind, c), dgamma = sum_ux * rstd;
   if (write) {
     write_param(s.dgamma, s.kind, c, dgamma);
     write_param(s.dbeta, s.kind, c, sum_u);
   }
-  const float share = own / static_cast<float>(count > 0 ? count : 1);
-  return {own, -share * rstd * dgamma, -share * sum_u, read_param(s.mean, s.kind, c)};
+  return apply_of(s, c, rstd, dgamma, sum_u, count);
 }
 
 // What is read; y and dy2 may be null. `masked`: by y, or where that is null by Flat.
@@ -236,7 +244,8 @@ __global__ void sums_kernel(GradSources<T> from, T* dresidual, GradParams params
   store_floats<V>(to + static_cast<long long>(g.parts) * g.width, sum_ux);
 }
 
-// Adds up the parts of 8 channels; table[0 .. 3][channel] becomes the fields of GradApply.
+// Adds up the parts of 8 channels; table[0 .. 3][channel], if there is one, becomes the fields of
+// GradApply.
 // Bound by: latency: a channel has a few parts.
 __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* partial, float* table,
                                    Columns g, GradParams s) {
@@ -257,6 +266,11 @@ __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* 
   u = strip_sum(u, slots);
   ux = strip_sum(ux, slots);
   if (!works || strip != 0) return;
+  if (table == nullptr) {  // the sums are all that is wanted
+    write_param(s.dgamma, s.kind, c, s.rstd != nullptr ? ux * read_param(s.rstd, s.kind, c) : ux);
+    write_param(s.dbeta, s.kind, c, u);
+    return;
+  }
   const GradApply a = finish_grad(s, c, u, ux, counted_elements(g, valid_rows) / g.channels, true);
   const long long channels = g.channels;
   table[c] = a.own;
@@ -267,6 +281,7 @@ __global__ void finish_sums_kernel(const std::int32_t* valid_rows, const float* 
 
 // ---- In parts: dx ---------------------------------------------------------------------------------------
 
+// Without a table, from dgamma and dbeta, which are known then.
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void grad_apply_kernel(GradSources<T> from, T* dx, GradParams s, const std::int32_t* valid_rows,
@@ -279,7 +294,13 @@ __global__ void grad_apply_kernel(GradSources<T> from, T* dx, GradParams s, cons
 #pragma unroll
   for (int k = 0; k < V; ++k) {
     const long long channels = g.channels, c = (p.column + k) % g.channels;
-    a[k] = {table[c], table[channels + c], table[2 * channels + c], table[3 * channels + c]};
+    if (table != nullptr) {
+      a[k] = {table[c], table[channels + c], table[2 * channels + c], table[3 * channels + c]};
+    } else {
+      const int i = static_cast<int>(c);
+      a[k] = apply_of(s, i, read_param(s.rstd, s.kind, i), read_param(s.dgamma, s.kind, i),
+                      read_param(s.dbeta, s.kind, i), counted_elements(g, valid_rows) / g.channels);
+    }
     f[k] = {a[k].mean, a[k].own, from.masked ? read_param(s.beta, s.kind, static_cast<int>(c)) : 0.0f};
   }
   const long long counted = counted_elements(g, valid_rows);
@@ -306,6 +327,47 @@ __global__ void grad_apply_kernel(GradSources<T> from, T* dx, GradParams s, cons
   }
 }
 
+// Both dx of two batch norms whose results were added: u is read once.
+// Bound by: bandwidth (loads, stores); narrow where V = 1.
+template <class T, int V>
+__global__ void grad_apply_two_kernel(const T* u, const T* x, const T* x2, T* dx, T* dx2, GradParams first,
+                                      GradParams second, const std::int32_t* valid_rows, Columns g) {
+  const Place p = place_of<V>(g);
+  if (!p.works) return;
+  const long long counted = counted_elements(g, valid_rows), count = counted / g.channels;
+  const auto apply_to = [&](const GradParams& s, int c) {
+    return apply_of(s, c, read_param(s.rstd, s.kind, c), read_param(s.dgamma, s.kind, c),
+                    read_param(s.dbeta, s.kind, c), count);
+  };
+  GradApply a[V], b[V];
+#pragma unroll
+  for (int k = 0; k < V; ++k) {
+    const int c = (p.column + k) % g.channels;
+    a[k] = apply_to(first, c);
+    b[k] = apply_to(second, c);
+  }
+  const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
+  const long long end = begin + g.share < all ? begin + g.share : all;
+  for (long long row = begin + p.strip; row < end; row += p.strips) {
+    const long long at = row * g.width + p.column;
+    const int here = before<V>(at, g.elements), exist = before<V>(at, counted);
+    if (here == 0) continue;
+    float v[V] = {}, w[V] = {}, d[V] = {};
+    if (exist > 0) {
+      load_first<V>(u + at, exist, d);
+      load_first<V>(x + at, exist, v);
+      load_first<V>(x2 + at, exist, w);
+    }
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+      v[k] = k < exist ? apply(a[k], d[k], v[k]) : 0.0f;
+      w[k] = k < exist ? apply(b[k], d[k], w[k]) : 0.0f;
+    }
+    store_first<V>(dx + at, here, v);
+    store_first<V>(dx2 + at, here, w);
+  }
+}
+
 // ---- Launches -------------------------------------------------------------------------------------------
 
 template <class T>
@@ -322,38 +384,57 @@ void launch_held_grad(const BatchNormShape& s, const GradImages<T>& o, const std
 }
 
 template <class T, int V>
-void launch_grad_parts(const BatchNormShape& s, const GradImages<T>& o, const std::int32_t* valid_rows,
-                       const GradParams& params, void* workspace, const Stream& stream) {
-  const Columns g = columns_of(s, V), wide = spread(g, V);
-  auto* const partial = static_cast<float*>(workspace);
-  float* const table = partial + 2 * static_cast<std::int64_t>(g.parts) * g.width;
+void launch_sums(const BatchNormShape& s, const GradImages<T>& o, const std::int32_t* valid_rows,
+                 const GradParams& params, float* partial, float* table, const Stream& stream) {
+  const Columns g = columns_of(s, V);
   launch(sums_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, o.from, o.dresidual, params, valid_rows,
          partial, g);
+  launch(finish_sums_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), kStripColumns)),
+         dim3(kThreads), 0, stream, valid_rows, static_cast<const float*>(partial), table, g, params);
+}
+
+template <class T, int V>
+void launch_grad_apply(const BatchNormShape& s, const GradSources<T>& from, T* dx,
+                       const std::int32_t* valid_rows, const GradParams& params, const float* table,
+                       const Stream& stream) {
+  const Columns wide = spread(columns_of(s, V), V);
+  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, from, dx, params, valid_rows,
+         table, wide);
+}
+
+template <class T, int V>
+void launch_grad_parts(const BatchNormShape& s, const GradImages<T>& o, const std::int32_t* valid_rows,
+                       const GradParams& params, void* workspace, const Stream& stream) {
+  const Columns g = columns_of(s, V);
+  auto* const partial = static_cast<float*>(workspace);
+  float* const table = partial + 2 * static_cast<std::int64_t>(g.parts) * g.width;
+  launch_sums<T, V>(s, o, valid_rows, params, partial, table, stream);
   GradSources<T> again = o.from;
   if (o.dresidual != nullptr) again = {o.dresidual, nullptr, o.from.x, nullptr, false};
-  launch(finish_sums_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), kStripColumns)),
-         dim3(kThreads), 0, stream, valid_rows, partial, table, g, params);
-  launch(grad_apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, again, o.dx, params,
-         valid_rows, table, wide);
+  launch_grad_apply<T, V>(s, again, o.dx, valid_rows, params, table, stream);
 }
 
 }  // namespace ingot::cuda::batch_norm_kernels
 
 namespace ingot::cuda {
 
-void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, const BatchNormGradOperands& o,
-                     void* workspace, const Stream& stream) {
-  namespace bn = batch_norm_kernels;
-  constexpr const char* kName = "batch_norm_grad";
-  bn::check_shape(kName, s);
+namespace bn = batch_norm_kernels;
+
+namespace {
+
+// f<T, V>(images, parameters): V a vector where channels and alignment allow it, else 1.
+template <class F>
+void with_images(const char* what, const BatchNormConfig& config, const BatchNormShape& s,
+                 const BatchNormGradOperands& o, F&& f) {
+  bn::check_shape(what, s);
   const bn::GradParams params{o.gamma,
                               o.save_mean,
                               o.save_rstd,
                               config.relu && o.y == nullptr ? o.beta : nullptr,
                               o.dgamma,
                               o.dbeta,
-                              param_kind(kName, config.params, config.dtype)};
-  for_floating(kName, config.dtype, [&]<class T>(T*) {
+                              param_kind(what, config.params, config.dtype)};
+  for_floating(what, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
     constexpr int kVector = gpu::Vec16<T>::kSize;
     const auto* const y = config.relu ? static_cast<const T*>(o.y) : nullptr;
@@ -361,18 +442,66 @@ void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, con
                                     static_cast<const T*>(o.x), y, params.beta != nullptr},
                                    static_cast<T*>(o.dx),
                                    static_cast<T*>(o.dresidual)};
-    const bool aligned = on_16_bytes({o.dy, o.dy2, o.x, y, o.dx, o.dresidual});
-    if (bn::held(s, sizeof(T), o.dy2 != nullptr)) {
-      if (aligned && s.channels % kVector == 0)
-        bn::launch_held_grad<T, kVector>(s, images, o.valid_rows, params, stream);
-      else
-        bn::launch_held_grad<T, 1>(s, images, o.valid_rows, params, stream);
-    } else if (aligned && bn::whole_vectors(s, kVector) != 0) {
-      bn::launch_grad_parts<T, kVector>(s, images, o.valid_rows, params, workspace, stream);
-    } else {
-      bn::launch_grad_parts<T, 1>(s, images, o.valid_rows, params, workspace, stream);
-    }
+    if (on_16_bytes({o.dy, o.dy2, o.x, y, o.dx, o.dresidual}) && bn::whole_vectors(s, kVector) != 0)
+      f.template operator()<T, kVector>(images, params);
+    else
+      f.template operator()<T, 1>(images, params);
   });
+}
+
+}  // namespace
+
+void batch_norm_grad(const BatchNormConfig& config, const BatchNormShape& s, const BatchNormGradOperands& o,
+                     void* workspace, const Stream& stream) {
+  with_images("batch_norm_grad", config, s, o,
+              [&]<class T, int V>(const bn::GradImages<T>& images, const bn::GradParams& params) {
+                constexpr int kVector = gpu::Vec16<T>::kSize;
+                if (!bn::held(s, sizeof(T), o.dy2 != nullptr))
+                  bn::launch_grad_parts<T, V>(s, images, o.valid_rows, params, workspace, stream);
+                else if (V == kVector && s.channels % kVector == 0)
+                  bn::launch_held_grad<T, kVector>(s, images, o.valid_rows, params, stream);
+                else
+                  bn::launch_held_grad<T, 1>(s, images, o.valid_rows, params, stream);
+              });
+}
+
+void batch_norm_grad_sums(const BatchNormConfig& config, const BatchNormShape& s,
+                          const BatchNormGradOperands& o, void* workspace, const Stream& stream) {
+  with_images("batch_norm_grad_sums", config, s, o,
+              [&]<class T, int V>(const bn::GradImages<T>& images, const bn::GradParams& params) {
+                bn::launch_sums<T, V>(s, images, o.valid_rows, params, static_cast<float*>(workspace),
+                                      nullptr, stream);
+              });
+}
+
+void batch_norm_grad_apply_two(const BatchNormConfig& config, const BatchNormShape& s,
+                               const BatchNormGradOperands& first, const BatchNormGradOperands& o,
+                               const Stream& stream) {
+  if (s.rows * s.pixels == 0) return;
+  with_images("batch_norm_grad_apply_two", config, s, first,
+              [&]<class T, int V>(const bn::GradImages<T>& images, const bn::GradParams& params) {
+                const bn::GradParams second{o.gamma,  o.save_mean, o.save_rstd, nullptr,
+                                            o.dgamma, o.dbeta,     params.kind};
+                const auto run = [&]<int W>() {
+                  const bn::Columns g = bn::spread(bn::columns_of(s, W), W);
+                  launch(bn::grad_apply_two_kernel<T, W>, bn::grid_of(g, W), dim3(bn::kThreads), 0, stream,
+                         images.from.dy, images.from.x, static_cast<const T*>(o.x), images.dx,
+                         static_cast<T*>(o.dx), params, second, first.valid_rows, g);
+                };
+                if (on_16_bytes({o.x, o.dx}))
+                  run.template operator()<V>();
+                else
+                  run.template operator()<1>();
+              });
+}
+
+void batch_norm_grad_apply(const BatchNormConfig& config, const BatchNormShape& s,
+                           const BatchNormGradOperands& o, const Stream& stream) {
+  if (s.rows * s.pixels == 0) return;
+  with_images("batch_norm_grad_apply", config, s, o,
+              [&]<class T, int V>(const bn::GradImages<T>& images, const bn::GradParams& params) {
+                bn::launch_grad_apply<T, V>(s, images.from, images.dx, o.valid_rows, params, nullptr, stream);
+              });
 }
 
 }  // namespace ingot::cuda

@@ -47,7 +47,8 @@ std::string text_of(const CudnnConv& c) {
                          ",", c.stride[1], " padding ", c.padding[0], ",", c.padding[1], " dilation ",
                          c.dilation[0], ",", c.dilation[1], " groups ", c.groups);
   add_words(text, std::pair(c.bias, " bias"), std::pair(c.residual, " residual"), std::pair(c.relu, " relu"),
-            std::pair(c.allow_tf32, " tf32"), std::pair(!c.deterministic, " nondeterministic"));
+            std::pair(c.sums, " sums"), std::pair(c.second, " second"), std::pair(c.allow_tf32, " tf32"),
+            std::pair(!c.deterministic, " nondeterministic"));
   return text;
 }
 
@@ -179,6 +180,63 @@ fe::graph::Pointwise_attributes pointwise(fe::PointwiseMode_t mode) {
   return a;
 }
 
+// Numbers for each channel, in f32: of an operand, and of a result, which joins the problem's.
+Tensor channel_operand(Built& b, const char* name, std::int64_t uid, std::int64_t channels) {
+  auto t = described(name, uid, 1, channels, 1, 1);
+  b.inputs.push_back(uid);
+  return b.graph->tensor(t.set_data_type(fe::DataType_t::FLOAT));
+}
+void channel_result(Built& b, const Tensor& t, std::int64_t uid) {
+  t->set_output(true).set_uid(uid).set_data_type(fe::DataType_t::FLOAT);
+  b.outputs.push_back(uid);
+}
+
+// `dy`, made by a convolution, masked by the ReLU behind the batch norm of another image, and its sums. What
+// cuDNN makes besides, for applying the rest, stays inside.
+Tensor behind_batch_norm(Built& b, const CudnnConv& c, Tensor dy, fe::graph::Tensor_attributes image) {
+  fe::graph::Graph& g = *b.graph;
+  const auto operand = [&](const char* name, std::int64_t uid) {
+    b.inputs.push_back(uid);
+    return g.tensor(image.set_name(name).set_uid(uid));
+  };
+  const auto of = [&](const Tensor& x, const Tensor& y, fe::PointwiseMode_t mode) {
+    return g.pointwise(x, y, pointwise(mode));
+  };
+  using enum fe::PointwiseMode_t;
+  struct Norm {
+    Tensor x, scale, bias, mean, rstd;
+  };
+  // Its images are numbered from `image`, its channels' from `each`.
+  const auto norm = [&](std::int64_t image_id, std::int64_t each) {
+    const auto channel = [&](const char* name) { return channel_operand(b, name, each++, c.c); };
+    Norm n;
+    n.x = operand("normalised", image_id);
+    n.scale = channel("scale"), n.bias = channel("bias"), n.mean = channel("mean"), n.rstd = channel("rstd");
+    return n;
+  };
+  const auto result = [&](const Norm& n) {
+    return of(of(of(of(n.x, n.mean, SUB), n.rstd, MUL), n.scale, MUL), n.bias, ADD);
+  };
+  const Norm first = norm(21, 11);
+  Tensor y = result(first);
+  if (c.residual || c.second) dy = of(dy, operand("second", 22), ADD);
+  if (c.residual) y = of(y, operand("residual", 23), ADD);
+  Norm second;
+  if (c.second) {
+    second = norm(23, 31);
+    y = of(y, result(second), ADD);
+  }
+  const Tensor u = of(dy, y, RELU_BWD);
+  const auto sums = [&](const Norm& n, std::int64_t id) {
+    const auto [dscale, dbias, own, slope, shift] =
+        g.dbn_weight(u, n.x, n.mean, n.rstd, n.scale, fe::graph::DBN_weight_attributes());
+    channel_result(b, dscale, id), channel_result(b, dbias, id + 1);
+  };
+  sums(first, 15);
+  if (c.second) sums(second, 35);
+  return u;
+}
+
 void fill_graph(Built& b, const CudnnConv& c) {
   fe::graph::Graph& g = *b.graph;
   const auto image = described("x", 1, c.n, c.c, c.h, c.w);
@@ -205,6 +263,10 @@ void fill_graph(Built& b, const CudnnConv& c) {
       if (c.relu) out = g.pointwise(out, pointwise(fe::PointwiseMode_t::RELU_FWD));
       b.outputs = {3};
       out->set_name("y").set_uid(3).set_dim(result.get_dim()).set_stride(result.get_stride());
+      if (c.sums) {
+        const auto [sum, squares] = g.genstats(out, fe::graph::Genstats_attributes());
+        channel_result(b, sum, 15), channel_result(b, squares, 16);
+      }
       break;
     }
     case ConvDirection::GradInput:
@@ -212,6 +274,10 @@ void fill_graph(Built& b, const CudnnConv& c) {
       out = g.conv_dgrad(g.tensor(result), g.tensor(weight),
                          convolution(c, fe::graph::Conv_dgrad_attributes()));
       b.outputs = {1};
+      if (c.sums) {
+        out->set_dim(image.get_dim()).set_stride(image.get_stride());
+        out = behind_batch_norm(b, c, out, image);
+      }
       out->set_name("x").set_uid(1).set_dim(image.get_dim()).set_stride(image.get_stride());
       break;
     case ConvDirection::GradWeight:

@@ -13,6 +13,13 @@
 // residual and a ReLU behind it, but none with a residual alone; its gradient has none that masks dy with a
 // ReLU's result.
 //
+// A convolution that sums what it stores (`sums`) has precompiled plans in f16 alone, on sm_80, sm_89 and
+// sm_90, for images of 8 channels or a multiple: forward without an epilogue, any stride; and the gradient of
+// the input behind the ReLU and the batch norm that made it, whose mask cuDNN finds from the batch norm's
+// operand, as y given it refuses. With a second gradient, and a residual or a second batch norm in its place,
+// the stride must be 1. What it refuses: sums without the mask, one gradient for two batch norms of which one
+// is not in the mask, and a second gradient or a mask without sums.
+//
 // The library is opened when the first plan is wanted (cuda/libs/libraries.h). Images, weights and their
 // gradients lie channels-last; sums, scales and statistics are in f32. Unless the problem allows it, no plan
 // rounds f32 operands to TF32 and none is nondeterministic.
@@ -40,9 +47,12 @@ namespace ingot::cuda {
 
 enum class ConvDirection : std::uint8_t { Forward, GradInput, GradWeight };
 
-// Shapes as in core/ops/conv.h. Operands, in this order:
+// Shapes as in core/ops/conv.h, sums as in core/ops/conv_norm.h. Operands, in this order:
 //   Forward      x, w, [bias], [residual] -> y = relu(x * w + bias + residual)
+//     sums       x, w -> y, sum of y, sum of y^2
 //   GradInput    dy, w -> dx
+//     sums       dy, w, x, scale, bias, mean, rstd, [second gradient, residual | second x, scale, bias, mean,
+//                rstd] -> dx, dscale, dbias, [dscale and dbias of the second]
 //   GradWeight   x, dy -> dw
 struct CudnnConv {
   ConvDirection direction = ConvDirection::Forward;
@@ -51,7 +61,7 @@ struct CudnnConv {
   std::int64_t o = 0, kh = 0, kw = 0, oh = 0, ow = 0;
   std::array<std::int64_t, 2> stride{1, 1}, padding{0, 0}, dilation{1, 1};
   std::int64_t groups = 1;
-  bool bias = false, residual = false, relu = false;
+  bool bias = false, residual = false, relu = false, sums = false, second = false;
   bool allow_tf32 = false, deterministic = true;
 
   auto operator<=>(const CudnnConv&) const = default;

@@ -22,6 +22,8 @@ inline constexpr int kCudnnPlans = 8, kCompiledCudnnPlans = 2;
 std::unique_ptr<Step> cudnn_conv2d(const Problem& p);
 std::unique_ptr<Step> cudnn_conv2d_grad_input(const Problem& p);
 std::unique_ptr<Step> cudnn_conv2d_grad_weight(const Problem& p);
+std::unique_ptr<Step> cudnn_conv2d_sums(const Problem& p);
+std::unique_ptr<Step> cudnn_conv2d_grad_input_sums(const Problem& p);
 std::unique_ptr<Step> cudnn_batch_norm(const Problem& p);
 std::unique_ptr<Step> cudnn_batch_norm_grad(const Problem& p);
 std::unique_ptr<Step> cudnn_avg_pool2d(const Problem& p);

@@ -77,24 +77,19 @@ class ManyStep final : public Step {
 
 std::unique_ptr<Step> lower_fused_many(const Problem& p) {
   const FusedManyAttrs m = p.attrs<FusedManyAttrs>();
-  const bool cast = m.expr.instrs().size() == 1 && m.expr.instrs()[0].op == ScalarOp::Cast;
   const int shared = static_cast<int>(m.shared);
   const auto count = static_cast<std::size_t>(m.count);
-  for (std::size_t k = 0; k < count; ++k) {
-    const TensorType& out = p.out(static_cast<int>(k));
-    // Of a block's padding only a cast makes what belongs there.
-    if (!cast && out.physical_numel() != out.numel()) return p.decline("padding holds zeros");
-    for (auto i = static_cast<std::size_t>(shared); i < m.expr.inputs().size(); ++i)
-      if (p.in(static_cast<int>(m.operand(i, k))).layout.canonical() != out.layout.canonical())
-        return p.decline("the tensors of group ", k, " lie differently");
-  }
+  std::vector<TensorType> in, out;
+  for (int i = 0; i < p.num_inputs(); ++i) in.push_back(p.in(i));
+  for (int o = 0; o < p.num_outputs(); ++o) out.push_back(p.out(o));
+  if (!groups_are_vectors(m, in, out)) return p.decline("the tensors of a group lie differently, or padded");
   std::vector<Part> parts;
   std::string name;
   const std::size_t most = most_groups(m.expr, shared);
   for (std::size_t k = 0; k < count; k += most) {
     Part part{k, {}, {}};
     for (std::size_t g = k; g < std::min(k + most, count); ++g)
-      part.counts.push_back(p.out(static_cast<int>(g)).physical_numel());
+      part.counts.push_back(out[g].physical_numel());
     part.source = elementwise_many_source(m.expr, shared, part.counts);
     if (name.empty()) name = "generated:" + part.source.name;
     parts.push_back(std::move(part));

@@ -97,15 +97,16 @@ std::unique_ptr<Step> lower_batch_norm_apply(const Problem& p) {
   const BatchNormConfig config{.dtype = x.dtype, .params = p.in(1).dtype, .relu = at.activation == "relu"};
   return launch_step(
       "batch_norm",
-      [config, s = batch_shape(x.shape), residual = at.has_residual](void* const* in, void* const* out, void*,
-                                                                     const Stream& stream) {
+      [config, s = batch_shape(x.shape), valid = at.has_valid, residual = at.has_residual](
+          void* const* in, void* const* out, void*, const Stream& stream) {
         batch_norm_infer(config, s,
                          {.x = in[0],
                           .gamma = in[1],
                           .beta = in[2],
                           .mean = in[3],
                           .rstd = in[4],
-                          .residual = residual ? in[5] : nullptr,
+                          .valid_rows = rows_at(in, valid),
+                          .residual = residual ? in[5 + valid] : nullptr,
                           .y = out[0]},
                          stream);
       },

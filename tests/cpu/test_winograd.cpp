@@ -176,16 +176,23 @@ TEST(Winograd, WeightGradientOverManyTiles) {
             6 * root_mean_square_error(direct.outputs.at(0), want));
 }
 
+TEST(Winograd, ForwardOverManyTiles) {
+  if (cpu::winograd_kernels(cpu::cpu_level()) == nullptr) GTEST_SKIP() << "this processor has no AVX2";
+  const Problem p{3, 160, 49, 70, 128};
+  const Layout weight = cpu::winograd_weight_layout();
+  EXPECT_EQ(forward(p, Conv2dAttrs{.padding = p.padding}, DType::F32, 2, weight), "winograd:outputs");
+}
+
 // Where transforms would cost more than they save, the library's kernels run.
 TEST(Winograd, IsLeftWhereItDoesNotPay) {
-  EXPECT_TRUE(cpu::winograd_pays({16, 64, 56, 56}, {16, 64, 56, 56}, DType::F32));
-  EXPECT_TRUE(cpu::winograd_pays({128, 16, 32, 32}, {128, 16, 32, 32}, DType::F32));
-  EXPECT_TRUE(cpu::winograd_pays({16, 64, 56, 56}, {16, 64, 56, 56}, DType::BF16));
-  EXPECT_FALSE(cpu::winograd_pays({1, 512, 2, 2}, {1, 512, 2, 2}, DType::F32)) << "few pixels, many weights";
-  EXPECT_FALSE(cpu::winograd_pays({16, 64, 1, 1}, {16, 64, 1, 1}, DType::F32))
+  EXPECT_LT(cpu::winograd_share({16, 64, 56, 56}, {16, 64, 56, 56}, DType::F32), 1);
+  EXPECT_LT(cpu::winograd_share({128, 16, 32, 32}, {128, 16, 32, 32}, DType::F32), 1);
+  EXPECT_LT(cpu::winograd_share({16, 64, 56, 56}, {16, 64, 56, 56}, DType::BF16), 1);
+  EXPECT_GE(cpu::winograd_share({1, 512, 2, 2}, {1, 512, 2, 2}, DType::F32), 1) << "few pixels, many weights";
+  EXPECT_GE(cpu::winograd_share({16, 64, 1, 1}, {16, 64, 1, 1}, DType::F32), 1)
       << "tiles that are mostly empty";
   if (cpu::bfloat_conv_kernels() != nullptr) {
-    EXPECT_FALSE(cpu::winograd_pays({128, 16, 32, 32}, {128, 16, 32, 32}, DType::BF16)) << "few channels";
+    EXPECT_GE(cpu::winograd_share({128, 16, 32, 32}, {128, 16, 32, 32}, DType::BF16), 1) << "few channels";
   }
 }
 

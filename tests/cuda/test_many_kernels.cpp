@@ -2,6 +2,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/base/error.h"
 #include "cuda/jit/elementwise_source.h"
 #include "tests/cuda/kernel_run.h"
 #include "tests/support/messages.h"

@@ -149,8 +149,8 @@ void check(Problem p) {
                          stream);
   std::vector<Tensor> apply_in{in[0], in[1], in[2], vector_of(mean_host), vector_of(rstd_host)};
   if (p.residual) apply_in.push_back(matrix(residual.values, p.shape.channels));
-  const auto again =
-      run_reference(op("batch_norm_apply"), BatchNormApplyAttrs{p.residual, attrs.activation}, apply_in);
+  const auto again = run_reference(op("batch_norm_apply"),
+                                   BatchNormApplyAttrs{false, p.residual, attrs.activation}, apply_in);
   const double size = *std::max_element(rstd_host.begin(), rstd_host.end());  // 316 where no row counts
   expect_near("applied", read(dtype, y.data(), n, stream), again[0], dtype,
               4e-6 * (1 + std::abs(p.mean)) * std::max(size, 1.0));

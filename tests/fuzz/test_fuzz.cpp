@@ -202,5 +202,18 @@ TEST(Fuzz, HalfTypesRunInHalf) {
   }
 }
 
+// Graphs have independent nodes that are alike, so that joined ones are among what is compared.
+TEST(Fuzz, JoinedNodesAreAmongThem) {
+  for (const DType dtype : {DType::F32, DType::BF16, DType::F16}) {
+    int joined = 0;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+      const ProgramPtr p = compile(random_graph(seed, dtype).graph, {.target = Target::cpu(1)});
+      joined += std::any_of(p->graph().nodes().begin(), p->graph().nodes().end(),
+                            [](const Node& n) { return n.op == "fused_many"; });
+    }
+    EXPECT_GT(joined, dtype == DType::F32 ? 5 : 20) << name(dtype);
+  }
+}
+
 }  // namespace
 }  // namespace ingot::test

@@ -16,7 +16,7 @@ Checkpoint example() {
           {{"model", "mlp"}, {"state", R"({"epoch": 3, "loader": {"seed": 7}})"}}};
 }
 
-TEST(Checkpoint, RoundTrips) {
+TEST(CheckpointFile, RoundTrips) {
   const TempDir dir;
   const Checkpoint saved = example();
   save_checkpoint(dir / "c", saved);
@@ -28,7 +28,7 @@ TEST(Checkpoint, RoundTrips) {
   EXPECT_EQ(read_raw(dir / "d"), read_raw(dir / "c")) << "saving what was loaded gives the same bytes";
 }
 
-TEST(Checkpoint, FindsEveryFlippedBit) {
+TEST(CheckpointFile, FindsEveryFlippedBit) {
   const TempDir dir;
   save_checkpoint(dir / "c", example());
   const std::string good = read_raw(dir / "c");
@@ -42,7 +42,7 @@ TEST(Checkpoint, FindsEveryFlippedBit) {
     }
 }
 
-TEST(Checkpoint, SaysThatTheFileIsDamagedOrForeign) {
+TEST(CheckpointFile, SaysThatTheFileIsDamagedOrForeign) {
   const TempDir dir;
   save_checkpoint(dir / "c", example());
   std::string bytes = read_raw(dir / "c");
@@ -65,7 +65,7 @@ TEST(Checkpoint, SaysThatTheFileIsDamagedOrForeign) {
                    "reserved"));
 }
 
-TEST(Checkpoint, AFailedSaveLeavesTheOldOne) {
+TEST(CheckpointFile, AFailedSaveLeavesTheOldOne) {
   const TempDir dir;
   save_checkpoint(dir / "c", example());
   const std::string before = read_raw(dir / "c");

@@ -4,47 +4,15 @@
 
 #include "core/autodiff/differentiate.h"
 #include "core/base/error.h"
+#include "core/base/half_types.h"
 #include "core/base/philox.h"
+#include "core/ir/retype.h"
 #include "core/op/builder.h"
 #include "core/op/reference.h"
 
 namespace ingot::test {
 
 namespace {
-
-bool is_half(DType d) {
-  return d == DType::F16 || d == DType::BF16;
-}
-
-// Puts one dtype in the place of others.
-template <class Map>
-ScalarExpr retyped(const ScalarExpr& e, Map map) {
-  ScalarExpr out;
-  for (const DType d : e.inputs()) out.add_input(map(d));
-  for (const ScalarExpr::Instr& i : e.instrs()) {
-    if (i.op == ScalarOp::Const)
-      out.emit_const(i.imm, map(i.dtype));
-    else if (i.op == ScalarOp::Cast)
-      out.emit_cast(i.args[0], map(i.dtype));
-    else
-      out.emit(i.op, std::span<const ScalarExpr::Reg>(i.args.data(), static_cast<std::size_t>(e.arity(i))));
-  }
-  for (const ScalarExpr::Reg r : e.outputs()) out.add_output(r);
-  return out;
-}
-
-template <class Map>
-Attrs retyped(Attrs attrs, Map map) {
-  for (const AttrField& f : attrs.fields()) {
-    if (const auto* d = std::get_if<DType>(&f.value))
-      attrs = attrs.with(f.name, map(*d));
-    else if (const auto* t = std::get_if<Tensor>(&f.value); t != nullptr && t->defined())
-      attrs = attrs.with(f.name, t->to(map(t->dtype())));
-    else if (const auto* e = std::get_if<ScalarExpr>(&f.value))
-      attrs = attrs.with(f.name, retyped(*e, map));
-  }
-  return attrs;
-}
 
 // Fixed weights of a loss, no two alike; none where the case leaves the element open.
 Tensor loss_weights(const OpCase& c, int output, const TensorType& type) {

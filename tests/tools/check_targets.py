@@ -74,6 +74,32 @@ class Targets(program_test.Program):
         self.assertEqual(plan["library_calls"], 158 + len(again) + len(products))
         self.assertGreaterEqual(plan["workspace_bytes"], max(n["workspace_bytes"] for n in plan["nodes"]))
 
+    def test_resnet50_in_f16_sums_in_its_convolutions(self):
+        """cuDNN makes batch norm's sums in f16 alone: forward but for the stem, whose images have three channels, and
+        backward but for what the pooling hands the last and the stem's."""
+        self.has_cudnn()
+        def plan(dtype, *args):
+            found = self.plan("resnet50", "--mode", "train", "--batch-size", "256", "--dtype", dtype, "--target", "h200",
+                              "--steps", "10000", *args)
+            steps = self.check_prediction(found)["steps"]
+            self.assertAlmostEqual(sum(s["bytes"] for s in steps) / 256, found["prediction"]["bytes_per_image"], delta=1)
+            return found
+
+        half = plan("f16")
+        nodes = {op: [n for n in half["nodes"] if n["op"] == op and not n["name"].endswith("/again")]
+                 for op in ("conv2d", "conv2d_sums", "conv2d_grad_input", "conv2d_grad_input_sums", "batch_norm",
+                            "batch_norm_grad", "batch_norm_apply_two")}
+        self.assertEqual({op: len(found) for op, found in nodes.items()},
+                         {"conv2d": 1, "conv2d_sums": 52, "conv2d_grad_input": 5, "conv2d_grad_input_sums": 47,
+                          "batch_norm": 1, "batch_norm_grad": 2, "batch_norm_apply_two": 4})
+        for node in nodes["conv2d_sums"] + nodes["conv2d_grad_input_sums"]:
+            self.assertTrue(node["kernel"].startswith("cudnn:eng"), node)
+        self.assertLess(half["prediction"]["bytes_per_image"], 310e6)
+        apart = plan("f16", "--skip-pass", "fuse-sums")
+        self.assertGreater(apart["prediction"]["bytes_per_image"], 375e6)
+        for dtype in ("bf16", "f32"):
+            self.assertFalse([n for n in plan(dtype)["nodes"] if n["op"].endswith("_sums")])
+
     def test_resnet50_on_h200(self):
         self.check_resnet50("h200")
 

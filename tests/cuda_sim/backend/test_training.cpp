@@ -72,6 +72,22 @@ void expect_cpu_numbers(const Training& t, int first_seed, int seeds) {
 class CudaBackendTraining : public CudaBackendTest {};
 class CudaBackendTrainings : public CudaBackendTest, public testing::WithParamInterface<Training> {};
 
+// Casts, counters and the choice between old and new statistics, joined or each by itself.
+TEST_F(CudaBackendTraining, JoinedNodesComputeTheSameBits) {
+  for (const DType dtype : {DType::BF16, DType::F16}) {
+    const LossScale scale = dtype == DType::F16 ? dynamic_loss_scale({.init_scale = 1e9}) : LossScale();
+    const Graph g = training_graph(*make_cifar_resnet(1, 3, 10), {DType::F32, {2, 3, 8, 8}},
+                                   *sgd({.lr = 0.01, .momentum = 0.9}), {.scale = scale}, {.compute = dtype});
+    CompileOptions options{.target = Target::cuda(0)};
+    const ProgramPtr joined = compile(g, options);
+    options.skip_passes = {"join-elementwise"};
+    const ProgramPtr single = compile(g, options);
+    EXPECT_LT(joined->launches() + 20, single->launches()) << name(dtype);
+    const Runs runs{.runs = 3, .look_every = 1};
+    expect_close(run(joined, runs), run(single, runs), 0.0);
+  }
+}
+
 TEST_P(CudaBackendTrainings, EqualTheCpu) {
   expect_cpu_numbers(GetParam(), 1, 1);
 }

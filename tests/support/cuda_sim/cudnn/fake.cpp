@@ -71,6 +71,37 @@ std::vector<const Descriptor*> operations_of(const Descriptor& graph) {
   return all;
 }
 
+// A convolution in f16 with sums behind it: forward alone, backward with the mask of a batch norm, and with a
+// second gradient and a residual, or a second batch norm, where the stride is 1.
+bool sums(const std::vector<const Descriptor*>& all) {
+  const auto half = [&](cudnnBackendAttributeName_t image) {
+    return all[0]->part(image).one<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_HALF;
+  };
+  if (all[0]->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)
+    return all.size() == 2 && all[1]->type == CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR &&
+           half(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X);
+  const auto norms = std::count_if(all.begin(), all.end(), [](const Descriptor* o) {
+    return o->type == CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR;
+  });
+  if (all[0]->type != CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR || norms < 1 ||
+      norms > 2 || !half(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY))
+    return false;
+  std::vector<cudnnPointwiseMode_t> modes;
+  for (std::size_t i = 1; i + static_cast<std::size_t>(norms) < all.size(); ++i) {
+    if (all[i]->type != CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) return false;
+    modes.push_back(all[i]
+                        ->part(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR)
+                        .one<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE));
+  }
+  std::vector<cudnnPointwiseMode_t> known{CUDNN_POINTWISE_SUB, CUDNN_POINTWISE_MUL, CUDNN_POINTWISE_MUL,
+                                          CUDNN_POINTWISE_ADD, CUDNN_POINTWISE_RELU_BWD};
+  if (modes == known) return norms == 1;
+  known.insert(known.end() - 1, 2, CUDNN_POINTWISE_ADD);
+  if (norms == 2) known.insert(known.end() - 2, known.begin(), known.begin() + 4);
+  const auto stride = settings_of(*all[0]).list<std::int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES);
+  return modes == known && stride == std::vector<std::int64_t>{1, 1};
+}
+
 // What cuDNN has engines for (cuda/libs/cudnn.h).
 bool served(const Descriptor& graph) {
   const auto all = operations_of(graph);
@@ -87,6 +118,7 @@ bool served(const Descriptor& graph) {
     return all[i]->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR;
   };
   if (pointwise(0)) return false;
+  if (all.size() > 1 && sums(all)) return true;
   std::size_t i = 1;
   const auto add = [&](bool bias) {
     if (i == all.size() || !pointwise(i) || mode(*all[i]) != CUDNN_POINTWISE_ADD) return false;

@@ -6,7 +6,8 @@
 // finalisation, a value read too early are answered with a status, and kept as a complaint. Heuristics list
 // the engines that a test configures, for the graphs that cuDNN's engines serve (a convolution or a gradient;
 // forward also + residual, + bias, ReLU in this order, with a bias; batch norm, also [+ residual], ReLU in
-// this order; its gradient; average pooling). cudnnBackendExecute issues one operation to the handle's
+// this order; its gradient; average pooling; in f16 a convolution and the sums of its result, and its
+// gradient with the mask and sums of a batch norm). cudnnBackendExecute issues one operation to the handle's
 // stream, which reads and writes the simulated device's memory as plain loops over the recorded graph say,
 // and spoils the workspace it was promised. Handles take device memory, as cuDNN's do.
 //

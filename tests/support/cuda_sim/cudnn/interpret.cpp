@@ -72,6 +72,10 @@ class Interpreter {
         return norm_forward(in);
       case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
         return norm_backward(in);
+      case CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR:
+        return channel_sums(in[0]);
+      case CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR:
+        return norm_backward_sums(in);
       case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
         return {average_pool(settings_of(operation), in[0], first)};
       default:
@@ -133,13 +137,22 @@ class Interpreter {
         for (std::int64_t y = 0; y < out.dims[2]; ++y)
           for (std::int64_t x = 0; x < out.dims[3]; ++x) {
             double& v = out(a, b, y, x);
-            if (mode == CUDNN_POINTWISE_ADD) {
-              const Values& other = in.at(1);
-              const auto at = [&](std::size_t axis, std::int64_t i) { return other.dims[axis] == 1 ? 0 : i; };
-              v += other(at(0, a), at(1, b), at(2, y), at(3, x));
-            } else {  // heuristics let ReLU pass, and nothing else
+            if (mode == CUDNN_POINTWISE_RELU_FWD) {
               v = v > 0.0 ? v : 0.0;
+              continue;
             }
+            const Values& other = in.at(1);
+            const auto at = [&](std::size_t axis, std::int64_t i) { return other.dims[axis] == 1 ? 0 : i; };
+            const double w = other(at(0, a), at(1, b), at(2, y), at(3, x));
+            // Heuristics let these pass, and nothing else.
+            if (mode == CUDNN_POINTWISE_ADD)
+              v += w;
+            else if (mode == CUDNN_POINTWISE_SUB)
+              v -= w;
+            else if (mode == CUDNN_POINTWISE_MUL)
+              v *= w;
+            else
+              v = w > 0.0 ? v : 0.0;  // the gradient through a ReLU of w
           }
     return out;
   }
@@ -221,9 +234,24 @@ Parts parts_of(const Descriptor& operation) {
                CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC},
               {CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC,
                CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC}};
+    case CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR:
+      return {{CUDNN_ATTR_OPERATION_GENSTATS_XDESC},
+              {CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC}};
+    case CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR:
+      return {
+          {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC,
+           CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC,
+           CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC},
+          {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC,
+           CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC,
+           CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC,
+           CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS}};
     case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
       return {{CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC}, {CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC}};
     default:
+      if (operation.has(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC))
+        return {{CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, CUDNN_ATTR_OPERATION_POINTWISE_XDESC},
+                {CUDNN_ATTR_OPERATION_POINTWISE_DXDESC}};
       return {present({CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_ATTR_OPERATION_POINTWISE_BDESC}),
               {CUDNN_ATTR_OPERATION_POINTWISE_YDESC}};
   }
@@ -266,6 +294,16 @@ std::string misfit(const Descriptor& operation) {
   if (operation.type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR ||
       operation.type == CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR)
     return norm_misfit(operation, in, out);
+  if (operation.type == CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR ||
+      operation.type == CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR) {
+    const Dims each{1, in[0][1], 1, 1};
+    if (in.size() > 1 && in[1] != in[0]) return "two images of a sum differ in size";
+    for (std::size_t i = 2; i < in.size(); ++i)
+      if (in[i] != each) return "a norm's parameter has not one number for each channel";
+    for (const Dims& d : out)
+      if (d != each) return "a sum has not one number for each channel";
+    return "";
+  }
   if (operation.type == CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR)
     return pool_misfit(settings_of(operation), in[0], result);
   if (operation.type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) {

@@ -76,6 +76,34 @@ std::vector<Values> norm_backward(const std::vector<Values>& in) {
   return out;
 }
 
+std::vector<Values> channel_sums(const Values& x) {
+  const Dims& d = x.dims;
+  std::vector<Values> out{channels(d[1]), channels(d[1])};
+  for (std::int64_t c = 0; c < d[1]; ++c)
+    each(d, [&](auto n, auto i, auto j) {
+      out[0](0, c, 0, 0) += x(n, c, i, j);
+      out[1](0, c, 0, 0) += x(n, c, i, j) * x(n, c, i, j);
+    });
+  return out;
+}
+
+// dscale, dbias, and dx = dy * out[2] + x * out[3] + out[4].
+std::vector<Values> norm_backward_sums(const std::vector<Values>& in) {
+  const Values &x = in[1], &mean = in[2], &rstd = in[3], &scale = in[4];
+  const Dims& d = x.dims;
+  const auto count = static_cast<double>(d[0] * d[2] * d[3]);
+  std::vector<Values> out(5, channels(d[1]));
+  const std::vector<Values> sums = norm_backward({in[0], x, scale, mean, rstd});
+  out[0] = sums[1], out[1] = sums[2];
+  for (std::int64_t c = 0; c < d[1]; ++c) {
+    const double own = scale(0, c, 0, 0) * rstd(0, c, 0, 0);
+    const double slope = -own * rstd(0, c, 0, 0) * out[0](0, c, 0, 0) / count;
+    out[2](0, c, 0, 0) = own, out[3](0, c, 0, 0) = slope;
+    out[4](0, c, 0, 0) = -own * out[1](0, c, 0, 0) / count - slope * mean(0, c, 0, 0);
+  }
+  return out;
+}
+
 Values average_pool(const Descriptor& settings, const Values& x, const Dims& result) {
   const auto window = pair(settings, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS),
              stride = pair(settings, CUDNN_ATTR_RESAMPLE_STRIDES),

@@ -32,6 +32,8 @@ inline Values zeros(const Dims& dims) {
 // Operands and results in the order of parts_of(operation).
 std::vector<Values> norm_forward(const std::vector<Values>& in);
 std::vector<Values> norm_backward(const std::vector<Values>& in);
+std::vector<Values> channel_sums(const Values& x);
+std::vector<Values> norm_backward_sums(const std::vector<Values>& in);
 Values average_pool(const Descriptor& settings, const Values& x, const Dims& result);
 
 // Why the operation cannot be, for each kind; operands' and results' sizes as above.
