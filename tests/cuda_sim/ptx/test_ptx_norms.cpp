@@ -76,7 +76,7 @@ class PtxNorms : public SimTest {
            residual.data(), nullptr, y.data(), dx.data(), stats[4].data(), stats[5].data(), dresidual.data()},
           workspace.data(), stream);
       cuda::batch_norm_infer(config, s,
-                             {x.data(), gamma.data(), beta.data(), mean.data(), var.data(), nullptr,
+                             {x.data(), gamma.data(), beta.data(), mean.data(), var.data(), nullptr, nullptr,
                               residual.data(), inferred.data()},
                              stream);
       Results r{read(dtype, y.data(), n, stream), read(dtype, dx.data(), n, stream),
