@@ -128,9 +128,12 @@ def caption(result, peaks):
         " Twenty training steps gave PyTorch's losses first: at most "
         + " and ".join(f"{max(c['deviation'] for c in group):.1g} apart in {d}" for d in ("f32", "bf16")
                        if (group := [c for c in result["losses"] if c["dtype"] == d])) + ", relative.")
+    beyond = any(s.get(key, 0.0) > 1.0 for w in result["workloads"]
+                 for s in [summary(w, peaks[dtype_of(result, w)])] for key in ("ingot_share", "share"))
+    direct = " Shares of the peak count what direct convolutions compute; Winograd's method does with less." if beyond else ""
     return (f"{box['cpu']}, {box['threads']} threads, f32{' unless said' if dtypes - {'f32'} else ''}; multiply-add peak measured "
             f"in the run: {measured}. PyTorch {versions.get('torch', 'not measured')} "
-            f"with oneDNN {versions.get('pytorch_onednn', '?')}{onnx}. {protocol}; memory is the peak resident size.{checked} {end}")
+            f"with oneDNN {versions.get('pytorch_onednn', '?')}{onnx}. {protocol}; memory is the peak resident size.{direct}{checked} {end}")
 
 
 # ---------------------------------------------------------------- the plots

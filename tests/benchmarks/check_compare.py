@@ -119,6 +119,10 @@ class Compare(unittest.TestCase):
         self.assertIn("10% Ingot", share)
         for svg in (speed, share):
             xml.etree.ElementTree.fromstring(svg)
+        # Above the peak only by computing less than was counted.
+        self.assertNotIn("direct convolutions", text)
+        work["flops_per_image"] *= 20
+        self.assertIn("direct convolutions", report.table(run))
 
     def test_bf16(self):
         # In bf16 the eager variant in the default layout is no peer, and the peak is that of bf16.
