@@ -51,6 +51,9 @@ std::vector<TensorType> infer_statistics(const InferArgs& a) {
                          at.rows, " and ", at.pixels));
   ops::check_rank(a, 0, "sum [C]", 1);
   ops::check_floating(a, 0, "sum");
+  if (half(a.dtype(0)))
+    throw ShapeError(
+        cat(a.op, ": sums must be f32 or f64, got ", name(a.dtype(0)), "; conv2d_sums makes them so"));
   check_channels(a, 0, 1, a.dtype(0), a.shape(0)[0]);
   const TensorType stat{a.dtype(2), a.shape(0)};
   if (stat.dtype != a.dtype(0) && !(half(stat.dtype) && a.dtype(0) == DType::F32))
@@ -163,10 +166,12 @@ void reference_statistics(const RefArgs& r) {
   ops::visit_floating("batch_norm_statistics", r.outputs[0].dtype(), [&]<class T>() {
     const auto in = reader<T>(r);
     const std::int64_t rows = counted(r, at.has_valid, 4, at.rows);
-    const auto count = static_cast<double>(std::max<std::int64_t>(rows * at.pixels, 1));
+    const auto count = static_cast<double>(rows > 0 ? rows * at.pixels : 1);
+    const double some = rows > 0 ? 1.0 : 0.0;  // sums of no rows are 0
     const double momentum = rows > 0 ? at.momentum : 0.0;
     for (std::int64_t c = 0; c < r.outputs[0].numel(); ++c) {
-      const double mean = in(0, c) / count, var = std::max(in(1, c) / count - mean * mean, 0.0);
+      const double mean = some * in(0, c) / count;
+      const double var = std::max(some * in(1, c) / count - mean * mean, 0.0);
       const double unbiased = var * count / std::max(count - 1.0, 1.0);
       const double moved[] = {mean, 1.0 / std::sqrt(var + at.eps),
                               (1.0 - momentum) * in(2, c) + momentum * mean,

@@ -38,7 +38,8 @@ class CasePrograms : public SimTest, public testing::WithParamInterface<CaseIn> 
 
   static void expect_outputs(Session& s, const OpCase& c, DType dtype,
                              const std::map<std::string, Tensor>& want, int run) {
-    const double tolerance = 4 * std::max(c.tolerance, 1e-5) + kRoundings * rounding(dtype);
+    const double tolerance =
+        4 * std::max(c.tolerance, 1e-5) + std::max<double>(kRoundings, c.rounded_terms) * rounding(dtype);
     for (const auto& [name, expected] : want) {
       const Tensor got = s.output(name);
       ASSERT_EQ(got.shape(), expected.shape()) << name;

@@ -15,12 +15,14 @@ INGOT_OP_CASES(conv_norm) {
        .name = "stride_and_padding",
        .attrs = Conv2dAttrs{.stride = {2, 1}, .padding = {1, 0}},
        .inputs = {uniform({3, 8, 5, 4}), uniform({16, 8, 3, 3})},
-       .shapes = {{3, 16, 3, 2}, {16}, {16}}});
+       .shapes = {{3, 16, 3, 2}, {16}, {16}},
+       .rounded_terms = 18});
   add({.op = "conv2d_sums",
        .name = "groups",
        .attrs = Conv2dAttrs{.groups = 2},
        .inputs = {uniform({2, 6, 4, 4}), uniform({4, 3, 1, 1})},
-       .shapes = {{2, 4, 4, 4}, {4}, {4}}});
+       .shapes = {{2, 4, 4, 4}, {4}, {4}},
+       .rounded_terms = 32});
   add_error({.op = "conv2d_sums",
              .name = "epilogue",
              .attrs = Conv2dAttrs{.activation = "relu"},
@@ -90,13 +92,15 @@ INGOT_OP_CASES(conv_norm) {
   add({.op = "conv2d_grad_input_sums",
        .name = "stride_and_padding",
        .attrs = to({3, 8, 5, 4}, false, {2, 1}, {1, 0}),
-       .inputs = backward({3, 16, 3, 2}, {16, 8, 3, 3}, {3, 8, 5, 4})});
+       .inputs = backward({3, 16, 3, 2}, {16, 8, 3, 3}, {3, 8, 5, 4}),
+       .rounded_terms = 60});
   for (const std::int64_t c : {3, 16, 70})
     add({.op = "conv2d_grad_input_sums",
          .name = cat("residual_", c),
          .attrs = to({2, c, 4, 3}, true, {1, 1}, {1, 1}),
          .inputs = with(backward({2, 8, 4, 3}, {8, c, 3, 3}, {2, c, 4, 3}),
-                        {uniform({2, c, 4, 3}), uniform({2, c, 4, 3})})});
+                        {uniform({2, c, 4, 3}), uniform({2, c, 4, 3})}),
+         .rounded_terms = 24});
 
   const auto second = [&](const Shape& x) {
     Conv2dGradInputSumsAttrs a = to(x, false);
@@ -121,7 +125,8 @@ INGOT_OP_CASES(conv_norm) {
          .attrs = second({2, c, 4, 3}),
          .inputs = with(backward({2, 8, 4, 3}, {8, c, 1, 1}, {2, c, 4, 3}),
                         {uniform({2, c, 4, 3}), uniform({2, c, 4, 3}), uniform({c}), uniform({c}),
-                         uniform({c}), positive({c})})});
+                         uniform({c}), positive({c})}),
+         .rounded_terms = 24});
   Conv2dGradInputSumsAttrs both = second({2, 5, 4, 4});
   both.has_residual = true;
   add_error({.op = "conv2d_grad_input_sums",

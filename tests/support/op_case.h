@@ -72,6 +72,9 @@ struct OpCase {
 
   // |a - b| <= tolerance * (1 + |b|), for f32 against f64, for `expected`, and for the compiled program.
   double tolerance = 1e-5;
+  // Results other than the first that sum so many values which a kernel may round to 16 bits before: they may
+  // be off by each value's rounding.
+  int rounded_terms = 0;
   double grad_tolerance = 1e-6;  // f64 rule against f64 differences
   // No floating operand that is differentiated comes closer to one of these than 0.01.
   std::vector<double> kinks = {};
