@@ -159,10 +159,10 @@ struct Plan {
   const WinogradKernels* k = nullptr;
   DType dtype = DType::F32;
   Grid x, y;
-  std::int64_t tiles = 0, c = 0, o = 0, panel = 0, panels = 0, rows = 0;
+  std::int64_t tiles = 0, c = 0, panel = 0, panels = 0, rows = 0;
   std::int64_t block = 0;                       // tiles that are multiplied together
   std::int64_t taps_pitch = 0, sums_pitch = 0;  // floats from point to point
-  bool relu = false;
+  bool has_bias = false, has_residual = false, relu = false;
 
   std::int64_t taps_floats() const { return kPoints * taps_pitch; }  // of a panel
   std::int64_t sums_floats() const { return kPoints * sums_pitch; }
@@ -172,6 +172,9 @@ struct Plan {
                      float* staged) const {
     taps.gather(w, stage * kStage, at_panel * panel, panel, staged);
     k->taps(staged, kStage * panel, u + stage * kStage * panel, taps_pitch);
+  }
+  WinogradEpilogue epilogue(void* const* in) const {
+    return {has_bias ? in[2] : nullptr, has_residual ? in[2 + has_bias] : nullptr, relu};
   }
   // One panel's results of `count` tiles from `first` on, whose patches begin at v.
   void results_of(const WinogradPoints& v, const float* u, std::int64_t first, std::int64_t count,
@@ -232,7 +235,6 @@ std::unique_ptr<Step> by_tiles(Plan plan, const WinogradProblem& q, int parts) {
   float* unused = nullptr;
   carve(measure, unused);
   const Taps taps(*plan.k, q.weight, q.gradient);
-  const bool has_bias = q.has_bias, has_residual = q.residual != nullptr;
   return make_step(
       "winograd:tiles",
       [=](void* const* in, void* const* out, void* workspace) {
@@ -246,8 +248,7 @@ std::unique_ptr<Step> by_tiles(Plan plan, const WinogradProblem& q, int parts) {
             plan.evaluate_taps(taps, in[1], i / stages, i % stages, u + i / stages * plan.taps_floats(),
                                scratch + part * own);
         });
-        const WinogradEpilogue e{has_bias ? in[2] : nullptr, has_residual ? in[2 + has_bias] : nullptr,
-                                 plan.relu};
+        const WinogradEpilogue e = plan.epilogue(in);
         parallel_parts(parts, [&](int part) {
           const WinogradPoints v = at(patches, scratch + part * own);
           float* const sums = v.data + v_floats;
@@ -286,15 +287,13 @@ std::unique_ptr<Step> by_outputs(Plan plan, const WinogradProblem& q, int parts)
   float* unused = nullptr;
   carve(measure, unused);
   const Taps taps(*plan.k, q.weight, q.gradient);
-  const bool has_bias = q.has_bias, has_residual = q.residual != nullptr;
   return make_step(
       "winograd:outputs",
       [=](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         float* v = nullptr;
         float* const scratch = carve(w, v);
-        const WinogradEpilogue e{has_bias ? in[2] : nullptr, has_residual ? in[2 + has_bias] : nullptr,
-                                 plan.relu};
+        const WinogradEpilogue e = plan.epilogue(in);
         for (std::int64_t first = 0; first < plan.tiles; first += chunk) {
           const std::int64_t tiles = std::min(chunk, plan.tiles - first);
           parallel_ranges(parts, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -492,11 +491,11 @@ std::unique_ptr<Step> make_winograd(const WinogradProblem& q, int threads) {
   plan.x = grid_of(q.from.shape, q.to.shape, q.top, q.left);
   plan.y = grid_of(q.to.shape, q.to.shape, 0, 0);
   plan.tiles = q.from.shape[0] * plan.x.rows * plan.x.columns;
-  plan.c = q.from.shape[1], plan.o = q.to.shape[1];
-  plan.panel = k->panel(plan.o), plan.panels = plan.o / plan.panel;
+  plan.c = q.from.shape[1];
+  plan.panel = k->panel(q.to.shape[1]), plan.panels = q.to.shape[1] / plan.panel;
   plan.rows = k->rows(plan.panel);
   plan.taps_pitch = Grid::pitch_of(plan.c * plan.panel);
-  plan.relu = q.relu;
+  plan.has_bias = q.has_bias, plan.has_residual = q.residual != nullptr, plan.relu = q.relu;
   const int parts = useful_threads(threads, q.to.numel() * plan.c);
   auto step = plan.panels * plan.taps_floats() * kFloat <= kSharedTaps ? by_tiles(plan, q, parts)
                                                                        : by_outputs(plan, q, parts);

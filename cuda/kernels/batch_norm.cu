@@ -458,22 +458,27 @@ std::size_t batch_norm_sums_workspace(DType dtype, const BatchNormShape& s) {
   return floats * sizeof(float);
 }
 
+static bn::Statistics statistics_of(const char* kernel, const BatchNormConfig& config,
+                                    const BatchNormOperands& o) {
+  return {o.gamma,
+          o.beta,
+          o.running_mean,
+          o.running_var,
+          o.save_mean,
+          o.save_rstd,
+          o.new_running_mean,
+          o.new_running_var,
+          static_cast<float>(config.eps),
+          static_cast<float>(1.0 - config.momentum),
+          static_cast<float>(config.momentum),
+          param_kind(kernel, config.params, config.dtype)};
+}
+
 void batch_norm(const BatchNormConfig& config, const BatchNormShape& s, const BatchNormOperands& o,
                 void* workspace, const Stream& stream) {
   constexpr const char* kName = "batch_norm";
   bn::check_shape(kName, s);
-  const bn::Statistics statistics{o.gamma,
-                                  o.beta,
-                                  o.running_mean,
-                                  o.running_var,
-                                  o.save_mean,
-                                  o.save_rstd,
-                                  o.new_running_mean,
-                                  o.new_running_var,
-                                  static_cast<float>(config.eps),
-                                  static_cast<float>(1.0 - config.momentum),
-                                  static_cast<float>(config.momentum),
-                                  param_kind(kName, config.params, config.dtype)};
+  const bn::Statistics statistics = statistics_of(kName, config, o);
   for_floating(kName, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
     bn::launch_typed<T>(s, o, statistics, config.relu, workspace, stream);
@@ -484,18 +489,7 @@ void batch_norm_statistics(const BatchNormConfig& config, const BatchNormShape& 
                            const void* squares, const BatchNormOperands& o, const Stream& stream) {
   if (s.channels == 0) return;
   bn::check_shape("batch_norm_statistics", s);
-  const bn::Statistics statistics{nullptr,
-                                  nullptr,
-                                  o.running_mean,
-                                  o.running_var,
-                                  o.save_mean,
-                                  o.save_rstd,
-                                  o.new_running_mean,
-                                  o.new_running_var,
-                                  static_cast<float>(config.eps),
-                                  static_cast<float>(1.0 - config.momentum),
-                                  static_cast<float>(config.momentum),
-                                  param_kind("batch_norm_statistics", config.params, config.dtype)};
+  const bn::Statistics statistics = statistics_of("batch_norm_statistics", config, o);
   launch(bn::sums_statistics_kernel, dim3(blocks_for(static_cast<std::size_t>(s.channels), bn::kThreads)),
          dim3(bn::kThreads), 0, stream, static_cast<const float*>(sum), static_cast<const float*>(squares),
          o.valid_rows, bn::columns_of(s, 1), statistics);

@@ -5,7 +5,7 @@
 // update reorders anything; an operand with one channel, or one pixel, lies so anyhow.
 #include "core/ops/conv.h"
 
-#include "cuda/kernels/conv.h"
+#include "cuda/ops/conv_problem.h"
 #include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
@@ -13,18 +13,6 @@
 namespace ingot::cuda {
 
 namespace {
-
-template <class A>
-ConvProblem problem_of(const Problem& p, const A& a, const Shape& x, const Shape& w) {
-  ConvProblem q;
-  q.dtype = p.in(0).dtype;
-  q.n = x[0], q.c = x[1], q.h = x[2], q.w = x[3];
-  q.o = w[0], q.kh = w[2], q.kw = w[3];
-  q.stride = a.stride, q.padding = a.padding, q.dilation = a.dilation;
-  q.groups = a.groups;
-  q.allow_tf32 = p.target.allow_tf32;
-  return q;
-}
 
 std::unique_ptr<Step> lower_conv2d(const Problem& p) {
   if (!all_operands(p, lies_as_convolutions_want)) return nullptr;

@@ -6,7 +6,7 @@
 
 #include "core/ops/norm.h"
 #include "cuda/kernels/batch_norm.h"
-#include "cuda/kernels/conv.h"
+#include "cuda/ops/conv_problem.h"
 #include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
@@ -14,18 +14,6 @@
 namespace ingot::cuda {
 
 namespace {
-
-template <class A>
-ConvProblem problem_of(const Problem& p, const A& a, const Shape& x, const Shape& w) {
-  ConvProblem q;
-  q.dtype = p.in(0).dtype;
-  q.n = x[0], q.c = x[1], q.h = x[2], q.w = x[3];
-  q.o = w[0], q.kh = w[2], q.kw = w[3];
-  q.stride = a.stride, q.padding = a.padding, q.dilation = a.dilation;
-  q.groups = a.groups;
-  q.allow_tf32 = p.target.allow_tf32;
-  return q;
-}
 
 BatchNormShape image_shape(const Shape& s) {
   BatchNormShape b{s[0], 1, s[1]};
