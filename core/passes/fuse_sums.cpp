@@ -14,6 +14,10 @@
 //
 // Rows of a short batch that do not count are summed with the others, so they must be 0: results and
 // gradients of batch norm are, and what convolutions without a bias, sums, maxima and masks make of them.
+#include <map>
+#include <set>
+#include <utility>
+
 #include "core/op/builder.h"
 #include "core/ops/conv_norm.h"
 #include "core/ops/norm.h"
@@ -92,8 +96,14 @@ class SumsFusion {
   // How many rows of a batch norm or its gradient count, where somebody says so.
   static ValueId valid_of(const Node& n) { return attribute<bool>(n, "has_valid") ? n.inputs[5] : ValueId{}; }
 
-  // Whether v is 0 in the rows behind the first `valid`.
+  // Whether v is 0 in the rows behind the first `valid`. Asked once of each value: sums of sums would double
+  // the work with every node.
   bool zero_where_not_valid(ValueId v, ValueId valid) const {
+    const auto [at, fresh] = zero_.try_emplace({v.index, valid.index}, false);
+    if (fresh) at->second = makes_zero(v, valid);
+    return at->second;
+  }
+  bool makes_zero(ValueId v, ValueId valid) const {
     const auto zero = [&](ValueId w) { return zero_where_not_valid(w, valid); };
     const Node* n = valid.valid() ? producer(graph_, v) : nullptr;
     if (n == nullptr) return !valid.valid();
@@ -332,6 +342,7 @@ class SumsFusion {
   std::map<std::uint32_t, std::uint32_t> applied_;  // batch_norm_grad to the mask that has its sums
   std::set<std::uint32_t> added_, done_;  // batch norms applied with another; grads that are emitted
   std::map<std::uint32_t, Made> made_;    // by the convolution or the mask
+  mutable std::map<std::pair<std::uint32_t, std::uint32_t>, bool> zero_;  // by the value and what is valid
 };
 
 }  // namespace

@@ -66,6 +66,25 @@ output "y" = %y2
   EXPECT_NE(text.find("{rows=2, pixels=16, has_valid=true}"), std::string::npos) << text;
 }
 
+// Each sum is looked at once, not once for each way that leads to it.
+TEST(FuseSums, SumsOfSums) {
+  std::string graph = cat(kStats, R"(
+%u = input "u" : f32[3, 5, 1, 1]
+%g2 = input "gamma2" : f32[3]
+%n = input "valid" : i32[]
+%c = conv2d(%x, %w) : f32[2, 5, 4, 4]
+%z0, %sm, %sr, %nm, %nv = batch_norm(%c, %g, %b, %m, %v, %n) {has_valid=true} : f32[2, 5, 4, 4], f32[5], f32[5], f32[5], f32[5]
+)");
+  constexpr int kSums = 50;
+  for (int i = 0; i < kSums; ++i)
+    graph += cat("%z", i + 1, " = add(%z", i, ", %z", i, ") : f32[2, 5, 4, 4]\n");
+  graph += cat("%c2 = conv2d(%z", kSums, R"(, %u) : f32[2, 3, 4, 4]
+%y2, %sm2, %sr2, %nm2, %nv2 = batch_norm(%c2, %g2, %g2, %g2, %g2, %n) {has_valid=true} : f32[2, 3, 4, 4], f32[3], f32[3], f32[3], f32[3]
+output "y" = %y2
+)");
+  EXPECT_NE(run(fuse_sums, graph, always).find("= conv2d_sums("), std::string::npos);
+}
+
 constexpr std::string_view kBackward = R"(
 %x = input "x" : f32[2, 5, 4, 4]
 %g = input "gamma" : f32[5]
