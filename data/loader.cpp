@@ -455,7 +455,8 @@ SkippedSamples DataLoader::skipped() const {
   return impl_->skipped;
 }
 std::size_t DataLoader::buffer_bytes() const {
-  return impl_->slots.size() * (impl_->input_type.bytes() + impl_->target_type.bytes());
+  const std::size_t targets = detail::mixes(impl_->options.augment) ? 2 : 1;
+  return impl_->slots.size() * (impl_->input_type.bytes() + targets * impl_->target_type.bytes());
 }
 
 LoaderState DataLoader::state() const {

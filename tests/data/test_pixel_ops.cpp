@@ -98,6 +98,10 @@ TEST(Mixing, MixUpKeepsTheShareItSays) {
     augment.mixup = 0.4;
     DataLoader mixed(numbered(),
                      {.batch_size = 5, .shuffle = true, .seed = 9, .workers = workers, .augment = augment});
+    if (workers == 0) {
+      EXPECT_EQ(plain.buffer_bytes(), 5u * (192 * 4 + 8));
+      EXPECT_EQ(mixed.buffer_bytes(), 5u * (192 * 4 + 2 * 8)) << "two targets";
+    }
     std::set<double> shares;
     while (const Batch* m = mixed.next()) {
       const Batch* const p = plain.next();
