@@ -78,11 +78,12 @@ Value local_response_norm(Value x, std::int64_t size, const LocalResponseNormArg
   if (x.rank() < 3) call.refuse(cat("x [N, C, ...] must have rank 3 or more, got ", to_string(x.type())));
   if (size < 1) call.refuse_use(cat("size must be 1 or more, got ", size));
   const std::int64_t c = x.dim(1);
+  const std::int64_t first = size / 2, last = (size - 1) / 2;  // channels before and behind
   // [output channel, input channel]: by how many channels the second lies behind the first.
   const Value channel = iota(x.graph(), c);
   const Value behind = sub(reshape(channel, {1, c}), reshape(channel, {c, 1}));
-  const Value near = logical_and(ge(behind, static_cast<double>(-(size / 2))),
-                                 le(behind, static_cast<double>((size - 1) / 2)));
+  const Value near =
+      logical_and(ge(behind, static_cast<double>(-first)), le(behind, static_cast<double>(last)));
   const Value band = reshape(cast(near, x.dtype()), {c, c, 1, 1});
   Value squares = square(x);
   if (x.rank() != 4)
