@@ -7,7 +7,7 @@
 #include "core/ops/conv.h"
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
-#include "core/ops/norm.h"
+#include "core/ops/group_norm.h"
 #include "core/ops/reduce.h"
 #include "core/ops/view.h"
 
@@ -16,13 +16,6 @@ namespace ingot {
 namespace {
 
 using ops::Composed;
-
-// One number per channel against x[N, C, ...].
-Value along_channels(Value v, Value x) {
-  Shape column{x.dim(1)};
-  for (int i = 2; i < x.rank(); ++i) column.push_back(1);
-  return reshape(v, column);
-}
 
 Value by_groups(const Composed& call, Value x, std::int64_t groups, Value gamma, Value beta, double eps) {
   call.require_floating(x, "x [N, C, ...]");
@@ -37,24 +30,11 @@ Value by_groups(const Composed& call, Value x, std::int64_t groups, Value gamma,
       call.refuse(cat("gamma and beta must be ", to_string(TensorType{x.dtype(), {channels}}),
                       " or f32, one number per channel, got ", to_string(v.type())));
   if (gamma.defined() != beta.defined()) call.refuse("gamma and beta are given together or not at all");
-  if (x.shape().numel() == 0) return x;
-  const std::int64_t length = x.shape().numel() / (x.dim(0) * groups);
-  Graph& g = x.graph();
-  const auto fill = [&](double v) {
-    return full(g, v, {gamma.defined() ? gamma.dtype() : x.dtype(), {length}});
+  const auto per_channel = [&](Value given, double otherwise) {
+    return given.defined() ? given : full(x.graph(), otherwise, {x.dtype(), {channels}});
   };
-  // With one group layer norm's own parameters are the channels', each over its pixels.
-  const bool whole = groups == 1 && gamma.defined();
-  const auto spread = [&](Value v) {
-    const std::int64_t pixels = length / channels;
-    return reshape(broadcast_to(reshape(v, {channels, 1}), {channels, pixels}), {length});
-  };
-  const Value rows = reshape(x, {x.dim(0) * groups, length});
-  Value y = whole ? layer_norm(rows, spread(gamma), spread(beta), 1, eps).y
-                  : layer_norm(rows, fill(1.0), fill(0.0), 1, eps).y;
-  y = reshape(y, x.shape());
-  if (!gamma.defined() || whole) return y;
-  return add(mul(y, along_channels(cast(gamma, x.dtype()), x)), along_channels(cast(beta, x.dtype()), x));
+  const Value operands[] = {x, per_channel(gamma, 1.0), per_channel(beta, 0.0)};
+  return apply("group_norm", operands, GroupNormAttrs{groups, eps})[0];
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Normalisations that are made of other ops: over groups of channels, over each image's channels, over
-// neighbouring channels, and of vectors to length 1.
+// Normalisations as functions: over groups of channels and over each image's channels (both the op
+// group_norm), over neighbouring channels, and of vectors to length 1 (made of other ops).
 //
 // Names and arguments are those of torch.nn.functional. Gradients are those of the ops they are made of.
 //

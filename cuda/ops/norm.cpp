@@ -1,7 +1,10 @@
-// Batch norm of channels-last tensors, in training and inference, and layer norm of row-major ones.
+// Batch norm of channels-last tensors, in training and inference, group norm of such, and layer norm of
+// row-major ones.
 #include "core/ops/norm.h"
 
+#include "core/ops/group_norm.h"
 #include "cuda/kernels/batch_norm.h"
+#include "cuda/kernels/group_norm.h"
 #include "cuda/kernels/layer_norm.h"
 #include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
@@ -152,9 +155,41 @@ std::unique_ptr<Step> lower_layer_norm_grad(const Problem& p) {
                      layer_norm_grad_workspace(p.in(1).dtype, s), {{0, 0}, {1, 0}});
 }
 
+GroupNormShape group_shape(const Shape& x, std::int64_t groups) {
+  const BatchNormShape s = batch_shape(x);
+  return {s.rows, s.pixels, s.channels, groups};
+}
+
+std::unique_ptr<Step> lower_group_norm(const Problem& p) {
+  if (!lies_well(p, p.in(0))) return nullptr;
+  const auto& at = p.attrs<GroupNormAttrs>();
+  const GroupNormConfig config{p.in(0).dtype, p.in(1).dtype, at.eps};
+  return launch_step("group_norm",
+                     [config, s = group_shape(p.in(0).shape, at.groups)](void* const* in, void* const* out,
+                                                                         void*, const Stream& stream) {
+                       group_norm(config, s, {in[0], in[1], in[2], out[0], out[1], out[2]}, stream);
+                     },
+                     0, {{0, 0}});
+}
+
+std::unique_ptr<Step> lower_group_norm_grad(const Problem& p) {
+  if (!lies_well(p, p.in(1))) return nullptr;
+  const auto& at = p.attrs<GroupNormAttrs>();
+  const GroupNormConfig config{p.in(1).dtype, p.in(2).dtype, at.eps};
+  const GroupNormShape s = group_shape(p.in(1).shape, at.groups);
+  return launch_step("group_norm",
+                     [=](void* const* in, void* const* out, void* workspace, const Stream& stream) {
+                       group_norm_grad(config, s, {in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]},
+                                       workspace, stream);
+                     },
+                     group_norm_grad_workspace(s), {{0, 0}, {1, 0}});
+}
+
 }  // namespace
 
 void add_norm(LoweringTable& table) {
+  table.add("group_norm", {.lower = lower_group_norm, .layouts = last_channels<0>});
+  table.add("group_norm_grad", {.lower = lower_group_norm_grad, .layouts = last_channels<1>});
   table.add("batch_norm", {.lower = lower_batch_norm, .layouts = last_channels<0>});
   table.add("batch_norm_grad", {.lower = lower_batch_norm_grad, .layouts = last_channels<1>});
   const auto cudnn = [&](const char* op, LowerFn lower, LayoutFn layouts) {
