@@ -52,10 +52,16 @@ __device__ inline Place place_of(const Groups& g) {
   return {image * g.pixels * g.channels + first, first, thread % g.wide, strip, high};
 }
 
+// nvcc reads 16 bytes at once where 12 would do: all of them are written.
+struct Slot {
+  Moments m;
+  float none;
+};
+
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void __launch_bounds__(kThreads) group_norm_kernel(const T* x, T* y, Groups g, Params p) {
-  GPU_SHARED(slots, Moments, [kThreads / kWarpSize + 1]);
+  GPU_SHARED(slots, Slot, [kThreads / kWarpSize + 1]);
   const Place at = place_of<V>(g);
   const bool works = at.strip < at.high;
   const T* const from = x + at.base;
@@ -77,11 +83,17 @@ __global__ void __launch_bounds__(kThreads) group_norm_kernel(const T* x, T* y, 
         }
       }
     }
-  const Moments all = block_reduce<kThreads>(
-      own, &slots[0], [](Moments a, Moments b) { return join(a, b); },
-      [](Moments m, int step) {
-        return Moments{shuffle_xor(m.n, step), shuffle_xor(m.mean, step), shuffle_xor(m.m2, step)};
-      });
+  const Moments all =
+      block_reduce<kThreads>(
+          Slot{own, 0.0f}, &slots[0],
+          [](Slot a, Slot b) {
+            return Slot{join(a.m, b.m), 0.0f};
+          },
+          [](Slot s, int step) {
+            return Slot{{shuffle_xor(s.m.n, step), shuffle_xor(s.m.mean, step), shuffle_xor(s.m.m2, step)},
+                        0.0f};
+          })
+          .m;
   const SplitMean mean = split_mean(shift, all.mean);
   const float rstd = 1.0f / sqrtf(all.m2 / all.n + p.eps);
   // y may lie over x: nobody reads the first element again, and each thread its own others.
