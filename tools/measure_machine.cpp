@@ -145,8 +145,8 @@ Machine measure_cpu(const Target& cpu, const MeasureOptions& options) {
   say("bandwidth of caches and memory");
   m.levels = measure_levels(cpu.threads, bare / 2);
   std::vector<Sample> samples;
-  // A fixed list, not models(): in a share of the time by the dozen no step would run often enough, and a machine's
-  // description should not change because a model was added.
+  // A fixed list, not models(): in a share of the time by the dozen no step would run often enough, and a
+  // machine's description should not change because a model was added.
   constexpr const char* kModels[] = {"mlp", "lenet5", "simple_cnn", "resnet20", "resnet18", "resnet50"};
   const double each = (options.seconds - bare) / (4.0 * static_cast<double>(std::size(kModels)));
   for (const char* model : kModels) {

@@ -14,6 +14,9 @@
 #include "core/ops/reduce.h"
 #include "core/runtime/session.h"
 #include "gtest/gtest.h"
+#include "models/convnext.h"
+#include "models/densenet.h"
+#include "models/efficientnet.h"
 #include "models/models.h"
 #include "models/resnet.h"
 #include "models/vgg.h"
@@ -122,6 +125,24 @@ TEST(Zoo, ParametersAndMultiplyAddsArePublished) {
     if (m.gmacs == 0.0) continue;
     EXPECT_NEAR(static_cast<double>(size.multiply_adds) * 1e-9, m.gmacs, 0.000501) << m.name;
   }
+}
+
+// Members that have no name: docs/models.md says whose they are. Counts are torchvision's.
+TEST(Zoo, FactoriesMakeOtherMembers) {
+  const auto parameters = [](Module& net) {
+    const Graph g = forward_graph(net, {1, 3, 64, 64});
+    std::int64_t n = 0;
+    for (const State& s : g.states())
+      if (s.role == StateRole::Parameter) n += g.type(s.value).numel();
+    return n;
+  };
+  const ResNetConfig resnext101{
+      .bottleneck = true, .blocks = {3, 4, 23, 3}, .groups = 32, .width_per_group = 8};
+  EXPECT_EQ(parameters(*make_resnet(resnext101, 3, 1000)), 88791336);
+  EXPECT_EQ(parameters(*make_vgg({.convolutions = {2, 2, 4, 4, 4}}, 3, 1000)), 143667240);
+  EXPECT_EQ(parameters(*make_densenet({.layers = {6, 12, 32, 32}}, 3, 1000)), 14149480);
+  EXPECT_EQ(parameters(*make_efficientnet({.width = 1.4, .depth = 1.8, .dropout = 0.4}, 3, 1000)), 19341616);
+  EXPECT_EQ(parameters(*make_convnext({.blocks = {3, 3, 27, 3}, .drop = 0.4}, 3, 1000)), 50223688);
 }
 
 // --- initialisation, torchvision's
