@@ -4,7 +4,7 @@
 #include "core/ops/view.h"
 #include "models/detail/blocks.h"
 
-namespace ingot {
+namespace ingot::detail {
 
 namespace {
 
@@ -110,4 +110,4 @@ Value InvertedResidual::forward(Value x) {
   return adds_ ? drop_(y) + x : y;
 }
 
-}  // namespace ingot
+}  // namespace ingot::detail

@@ -4,7 +4,7 @@
 
 #include "core/ops/elementwise.h"
 #include "core/ops/view.h"
-#include "models/detail/blocks.h"
+#include "layers/layers.h"
 
 namespace ingot {
 

@@ -8,6 +8,8 @@
 
 namespace ingot {
 
+using namespace detail;
+
 namespace {
 
 // He's normal distribution by fan-in.

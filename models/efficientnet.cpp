@@ -7,6 +7,8 @@
 
 namespace ingot {
 
+using namespace detail;
+
 namespace {
 
 // B0's stages, table 1 of the paper.

@@ -6,6 +6,8 @@
 
 namespace ingot {
 
+using namespace detail;
+
 namespace {
 
 class BasicConv final : public Module {

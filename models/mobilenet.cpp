@@ -7,6 +7,8 @@
 
 namespace ingot {
 
+using namespace detail;
+
 namespace {
 
 LinearOptions linear() {

@@ -7,6 +7,8 @@
 
 namespace ingot {
 
+using namespace detail;
+
 namespace {
 
 // The identity, or 1x1 convolution + batch norm where the block changes the shape.

@@ -8,6 +8,8 @@
 
 namespace ingot {
 
+using namespace detail;
+
 namespace {
 
 // He's uniform distribution by fan-in, and no bias at the start.

@@ -13,7 +13,7 @@
 
 #include "layers/layers.h"
 
-namespace ingot {
+namespace ingot::detail {
 
 enum class Act { None, Relu, Relu6, HardSwish, Silu };
 Value activate(Value x, Act act);
@@ -74,4 +74,4 @@ class InvertedResidual final : public Module {
   bool adds_;
 };
 
-}  // namespace ingot
+}  // namespace ingot::detail

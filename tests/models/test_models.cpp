@@ -1,4 +1,4 @@
-// The zoo: parameter counts as published, state-dict keys as torchvision's, arena near its lower bound.
+// Models as programs: arena near its lower bound; what is refused. test_zoo.cpp has what they consist of.
 #include <algorithm>
 
 #include "core/base/error.h"
@@ -10,40 +10,6 @@
 
 namespace ingot {
 namespace {
-
-std::int64_t parameters(const char* model) {
-  const auto net = make_model(model);
-  const Graph g = inference_graph(*net, {DType::F32, model_input(model, 1)});
-  std::int64_t n = 0;
-  for (const State& s : g.states())
-    if (s.role == StateRole::Parameter) n += g.type(s.value).numel();
-  return n;
-}
-
-TEST(Models, ParameterCounts) {
-  EXPECT_EQ(parameters("lenet5"), 61706);
-  EXPECT_EQ(parameters("resnet18"), 11689512);  // torchvision
-  EXPECT_EQ(parameters("resnet50"), 25557032);  // torchvision
-  // The paper's 0.27 M, with 1x1 convolutions where the shape changes.
-  EXPECT_EQ(parameters("resnet20"), 272474);
-}
-
-TEST(Models, KeysAreTorchvisions) {
-  const auto net = make_model("resnet50");
-  const Graph g = inference_graph(*net, {DType::F32, model_input("resnet50", 1)});
-  const auto shape = [&](const char* key) {
-    const State* s = g.find_state(key);
-    return s == nullptr ? std::string("missing") : to_string(g.type(s->value).shape);
-  };
-  EXPECT_EQ(shape("conv1.weight"), "[64, 3, 7, 7]");
-  EXPECT_EQ(shape("bn1.running_mean"), "[64]");
-  EXPECT_EQ(shape("bn1.num_batches_tracked"), "[]");
-  EXPECT_EQ(shape("layer1.0.downsample.0.weight"), "[256, 64, 1, 1]");
-  EXPECT_EQ(shape("layer1.0.downsample.1.running_var"), "[256]");
-  EXPECT_EQ(shape("layer3.5.conv2.weight"), "[256, 256, 3, 3]");
-  EXPECT_EQ(shape("fc.weight"), "[1000, 2048]");
-  EXPECT_EQ(g.states().size(), 320u);  // as many entries as torchvision's state dict
-}
 
 void expect_tight_arenas(std::initializer_list<const char*> names,
                          std::initializer_list<std::int64_t> batches) {

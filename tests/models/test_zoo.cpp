@@ -10,6 +10,7 @@
 #include "core/autodiff/differentiate.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/loss.h"
+#include "core/ops/norm.h"
 #include "core/ops/random.h"
 #include "core/ops/reduce.h"
 #include "core/runtime/session.h"
@@ -193,6 +194,24 @@ TEST(Zoo, InitialisationIsTorchvisions) {
     EXPECT_EQ(s->init.kind, row.kind) << row.model << " " << row.key;
     EXPECT_NEAR(s->init.a, row.a, 1e-12) << row.model << " " << row.key;
     EXPECT_NEAR(s->init.b, row.b, 1e-12) << row.model << " " << row.key;
+  }
+}
+
+TEST(Zoo, BatchNormsAreTorchvisions) {
+  struct Row {
+    const char* model;
+    double eps, momentum;
+  };
+  for (const Row& row :
+       {Row{"resnet50", 1e-5, 0.1}, Row{"vgg11_bn", 1e-5, 0.1}, Row{"mobilenet_v2", 1e-5, 0.1},
+        Row{"mobilenet_v3_small", 1e-3, 0.01}, Row{"densenet121", 1e-5, 0.1}, Row{"googlenet", 1e-3, 0.1},
+        Row{"efficientnet_b3", 1e-5, 0.1}}) {
+    const Graph g = forward_graph(*make_model(row.model), model_input(row.model, 2), true);
+    for (const Node& n : g.nodes()) {
+      if (n.op != "batch_norm") continue;
+      EXPECT_EQ(n.attrs.as<BatchNormAttrs>().eps, row.eps) << row.model << " " << n.name;
+      EXPECT_EQ(n.attrs.as<BatchNormAttrs>().momentum, row.momentum) << row.model << " " << n.name;
+    }
   }
 }
 
