@@ -117,9 +117,9 @@ class Dropout : public Layer {
   double p_;
 };
 
-// torchvision's, in its mode "row" (Huang et al., arXiv 1603.09382). Training: each row of the batch, which
-// is one sample's residual branch, is zero with probability p, the others are scaled by 1 / (1 - p); p = 1
-// gives zeros. Otherwise the identity.
+// torchvision's, in its mode "row" (Huang et al., arXiv 1603.09382). Training: each row of the batch, one
+// sample's branch, is zero with probability p, the others are scaled by 1 / (1 - p); p = 1 gives zeros.
+// Otherwise the identity.
 class StochasticDepth : public Layer {
  public:
   explicit StochasticDepth(double p);
