@@ -49,7 +49,7 @@ endfunction()
 # The backends are private, reached through core/runtime/backend.h, and so are folders detail/ and the headers below,
 # which only their own room's sources, or the backends', include.
 set(INGOT_PRIVATE_HEADERS
-  core/base/order_key.h core/ops/elementwise_grad.h core/ops/support.h core/passes/match.h data/byte_reader.h)
+  core/base/order_key.h core/ops/compose.h core/ops/elementwise_grad.h core/ops/support.h core/passes/match.h data/byte_reader.h)
 
 function(ingot_public_headers out)
   set(found)

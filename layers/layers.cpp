@@ -12,23 +12,18 @@
 #include "core/ops/random.h"
 #include "core/ops/softmax.h"
 #include "core/ops/view.h"
+#include "layers/detail/checks.h"
 
 namespace ingot {
+
+using detail::require_positive;
+using detail::titled;
 
 namespace {
 
 Init uniform_bound(std::int64_t fan_in) {
   const double b = fan_in > 0 ? 1.0 / std::sqrt(static_cast<double>(fan_in)) : 0.0;
   return Init::uniform(-b, b);
-}
-
-// "Conv2d 'conv1'", or only the type for a layer that its place will name.
-std::string titled(std::string_view type, const std::string& name) {
-  return name.empty() ? std::string(type) : cat(type, " '", name, "'");
-}
-
-void require_positive(const std::string& layer, std::string_view what, std::int64_t v) {
-  if (v <= 0) throw UsageError(cat(layer, ": ", what, " must be positive, got ", v));
 }
 
 void require_probability(const std::string& layer, double p) {

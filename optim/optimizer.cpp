@@ -7,8 +7,13 @@
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/update.h"
+#include "optim/detail/options.h"
 
 namespace ingot {
+
+using detail::common;
+using detail::require_fraction;
+using detail::require_nonnegative;
 
 namespace {
 
@@ -31,19 +36,6 @@ bool glob(std::string_view pattern, std::string_view text) {
   }
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
-}
-
-void require_nonnegative(std::string_view optimizer, std::string_view what, double v) {
-  if (!(v >= 0.0)) throw UsageError(cat(optimizer, ": ", what, " must not be negative, got ", v));
-}
-
-void require_fraction(std::string_view optimizer, std::string_view what, double v) {
-  if (!(v >= 0.0 && v < 1.0)) throw UsageError(cat(optimizer, ": ", what, " must be in [0, 1), got ", v));
-}
-
-template <class O>
-OptimizerOptions common(const O& o) {
-  return {o.lr, o.weight_decay, o.schedule, o.clip_norm, o.groups};
 }
 
 class Sgd final : public Optimizer {
@@ -124,6 +116,8 @@ Optimizer::Optimizer(std::string_view name, OptimizerOptions options) : options_
   require_nonnegative(name, "lr", options_.lr);
   require_nonnegative(name, "weight_decay", options_.weight_decay);
   require_nonnegative(name, "clip_norm", options_.clip_norm);
+  require_nonnegative(name, "clip_value", options_.clip_value);
+  require_fraction(name, "ema_decay", options_.ema_decay);
   for (const ParameterGroup& g : options_.groups) {
     const std::string group = cat(name, ": group '", g.pattern, "'");
     require_nonnegative(group, "lr_scale", g.lr_scale);
@@ -169,7 +163,7 @@ void Optimizer::minimize(Value loss, const LossScale& scaling, SourceLoc loc) co
   if (params.empty()) throw UsageError("minimize: the graph has no trainable parameter");
 
   LossScaleStep scaled = scaling.begin(loss);
-  const std::vector<Value> grads = differentiate(g, scaled.loss, params);
+  std::vector<Value> grads = differentiate(g, scaled.loss, params);
   const Scope scope(g, "optim", loc);
   std::map<ValueId, Value> grad_of;
   for (std::size_t i = 0; i < params.size(); ++i) {
@@ -182,15 +176,25 @@ void Optimizer::minimize(Value loss, const LossScale& scaling, SourceLoc loc) co
   const Value lr = options_.schedule(t, options_.lr);
   output("lr", lr);
   Value scale = scaling.enabled() ? scaled.inverse : full(g, 1.0, {DType::F32, {}});
-  if (scaling.enabled() || options_.clip_norm > 0.0) {
-    Value norm = global_norm(grads);
-    scaling.look_at(scaled, norm);
-    if (options_.clip_norm > 0.0) {
-      if (scaling.enabled()) norm = norm * scaled.inverse;
-      output("grad_norm", norm);
-      const Value clip = minimum(options_.clip_norm / (norm + 1e-6), 1.0);
-      scale = scaling.enabled() ? scale * clip : clip;
+  const bool by_norm = options_.clip_norm > 0.0, by_value = options_.clip_value > 0.0;
+  Value norm;
+  if (scaling.enabled() || (by_norm && !by_value)) norm = global_norm(grads);
+  scaling.look_at(scaled, norm);
+  if (by_value) {  // behind the look, which would miss infinities that are cut off
+    for (std::size_t i = 0; i < grads.size(); ++i) {
+      Value most = full(g, options_.clip_value, {DType::F32, {}});
+      if (scaling.enabled()) most = most / scaled.inverse;
+      most = cast(most, grads[i].dtype());
+      grads[i] = maximum(minimum(grads[i], most), neg(most));
+      grad_of[params[i].id()] = grads[i];
     }
+    if (by_norm) norm = global_norm(grads);
+  }
+  if (by_norm) {
+    if (scaling.enabled()) norm = norm * scaled.inverse;
+    output("grad_norm", norm);
+    const Value clip = minimum(options_.clip_norm / (norm + 1e-6), 1.0);
+    scale = scaling.enabled() ? scale * clip : clip;
   }
   g.add_update(t.id(), scaling.enabled() ? where(scaled.finite, step, t).id() : step.id());
   if (scaling.enabled()) step = where(scaled.finite, step, 0.0);  // 0: the update changes nothing
@@ -200,15 +204,28 @@ void Optimizer::minimize(Value loss, const LossScale& scaling, SourceLoc loc) co
         group.lr_scale == 1.0 ? lr : lr * group.lr_scale, step, scale, group.weight_decay, group.params, {}};
     for (const Value& p : group.params) u.grads.push_back(grad_of.at(p.id()));
     append(g, u);
+    if (options_.ema_decay > 0.0) follow(u, options_.ema_decay);
   }
 }
 
-std::vector<Value> Optimizer::states_for(const Update& u, std::string_view what) {
+// Averages of the parameters that `u` leaves.
+void Optimizer::follow(const Update& u, double decay) {
+  Graph& g = u.lr.graph();
+  const std::vector<Value> averages = states_for(u, "ema");
+  const Value first = eq(u.step, 1.0), taken = ne(u.step, 0.0);
+  for (std::size_t i = 0; i < averages.size(); ++i) {
+    const Value p(g, g.next_content(u.params[i].id())), before = averages[i];
+    const Value after = where(first, p, before * decay + p * (1.0 - decay));
+    g.add_update(before.id(), where(taken, after, before).id());
+  }
+}
+
+std::vector<Value> Optimizer::states_for(const Update& u, std::string_view what, double start) {
   std::vector<Value> out;
   for (const Value& p : u.params) {
     Graph& g = p.graph();
     const std::string name = cat("optim/", g.value(p.id()).name, "/", what);
-    out.push_back(state(g, StateRole::Optimizer, name, p.type(), Init::constant(0.0), false));
+    out.push_back(state(g, StateRole::Optimizer, name, p.type(), Init::constant(start), false));
   }
   return out;
 }
@@ -248,13 +265,20 @@ OptimizerPtr optimizer_by_name(const std::string& name, const OptimizerOptions& 
     options.schedule = o.schedule;
     options.clip_norm = o.clip_norm;
     options.groups = o.groups;
+    options.clip_value = o.clip_value;
+    options.ema_decay = o.ema_decay;
     return options;
   };
   if (name == "sgd") return sgd(fill(SgdOptions{.momentum = 0.9}));
   if (name == "adam") return adam(fill(AdamOptions{}));
   if (name == "adamw") return adamw(fill(AdamOptions{}));
   if (name == "rmsprop") return rmsprop(fill(RmspropOptions{}));
-  throw UsageError(cat("unknown optimizer '", name, "'; use one of sgd, adam, adamw, rmsprop"));
+  if (name == "adagrad") return adagrad(fill(AdagradOptions{}));
+  if (name == "lion") return lion(fill(LionOptions{}));
+  if (name == "lamb") return lamb(fill(LambOptions{}));
+  if (name == "lars") return lars(fill(LarsOptions{}));
+  throw UsageError(
+      cat("unknown optimizer '", name, "'; use one of sgd, adam, adamw, rmsprop, adagrad, lion, lamb, lars"));
 }
 
 }  // namespace ingot

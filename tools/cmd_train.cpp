@@ -43,7 +43,8 @@ extern "C" void stop_on_signal(int signal) {
 }
 
 double default_lr(const std::string& optimizer) {
-  return optimizer == "sgd" ? 0.05 : optimizer == "rmsprop" ? 1e-3 : 2e-3;
+  if (optimizer == "sgd" || optimizer == "lars") return 0.05;
+  return optimizer == "rmsprop" ? 1e-3 : optimizer == "lion" ? 2e-4 : 2e-3;
 }
 
 // What must be equal for a resumed run to continue the same computation.
@@ -289,10 +290,12 @@ Action add_train(CLI::App& app) {
   app.add_option("--batch-size", a->batch_size, "Images in a step")
       ->capture_default_str()
       ->check(at_least(1));
-  app.add_option("--optimizer", a->optimizer, "sgd (momentum 0.9), adam, adamw or rmsprop")
+  app.add_option("--optimizer", a->optimizer,
+                 "sgd (momentum 0.9), adam, adamw, rmsprop, adagrad, lion, lamb or lars")
       ->capture_default_str();
   app.add_option("--lr", a->lr,
-                 "Learning rate at its highest (default: 0.05 for sgd, 0.001 rmsprop, 0.002 others)")
+                 "Learning rate at its highest (default: 0.05 for sgd and lars, 0.001 rmsprop, 0.0002 lion, "
+                 "0.002 others)")
       ->check(positive_number());
   app.add_option("--schedule", a->schedule, "constant, step, cosine or one-cycle, over the whole run")
       ->capture_default_str();

@@ -240,7 +240,8 @@ void ProgramArguments::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"train", "infer"}));
   precision.add_to(app);
   loss_scale.add_to(app);
-  app.add_option("--optimizer", optimizer, "sgd, adam, adamw or rmsprop")->capture_default_str();
+  app.add_option("--optimizer", optimizer, "sgd, adam, adamw, rmsprop, adagrad, lion, lamb or lars")
+      ->capture_default_str();
   app.add_option("--dump-passes", dump_passes, "Write the graph's text after each pass into this folder");
   app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
 }

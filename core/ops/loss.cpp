@@ -5,9 +5,7 @@
 #include <limits>
 
 #include "core/ops/check.h"
-#include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
-#include "core/ops/reduce.h"
 #include "core/ops/reference.h"
 #include "core/ops/support.h"
 #include "core/ops/view.h"
@@ -117,59 +115,6 @@ Cost cost_rows(const Attrs&, std::span<const TensorType> in, std::span<const Ten
   return {4.0 * static_cast<double>(in[backward ? 1 : 0].numel()), ops::operand_bytes(in, out)};
 }
 
-// The place that every node of a composed loss gets: the user's call.
-class LossScope {
- public:
-  LossScope(Value v, std::string name, const SourceLoc& loc) : scope_(v.graph(), std::move(name), loc) {}
-
- private:
-  Scope scope_;
-};
-
-[[noreturn]] void refuse(const std::string& message, const std::string& node, const SourceLoc& loc) {
-  ShapeError e(message);
-  e.add_context(node, loc);
-  throw e;
-}
-
-void check_pair(std::string_view loss, Value a, std::string_view a_name, Value b, const SourceLoc& loc) {
-  if (!(a.shape() == b.shape()) || a.dtype() != b.dtype())
-    refuse(cat(loss, ": ", a_name, " and target must have one type, got ", to_string(a.type()), " and ",
-               to_string(b.type()), "; reshape or cast one of them"),
-           std::string(loss), loc);
-  if (!is_floating(a.dtype()))
-    refuse(cat(loss, ": ", a_name, " must be floating, got ", to_string(a.type()), "; convert with cast()"),
-           std::string(loss), loc);
-}
-
-void check_weights(std::string_view loss, Value weights, const TensorType& expected, const SourceLoc& loc) {
-  if (!weights.defined() || weights.type() == expected) return;
-  refuse(
-      cat(loss, ": weights must be ", to_string(expected), ", one per row, got ", to_string(weights.type())),
-      std::string(loss), loc);
-}
-
-// Reduces an elementwise loss whose rows lie along axis 0.
-Value reduce_rows(std::string_view loss, Value each, const LossOptions& options, const SourceLoc& loc) {
-  const Value& w = options.weights;
-  if (!w.defined()) {
-    if (options.reduction == Reduction::None) return each;
-    return options.reduction == Reduction::Sum ? sum(each) : mean(each);
-  }
-  if (each.rank() == 0)
-    refuse(cat(loss, ": weights need rows, the loss is a scalar"), std::string(loss), loc);
-  check_weights(loss, w, {each.dtype(), Shape{each.dim(0)}}, loc);
-  Shape column{each.dim(0)};
-  for (int i = 1; i < each.rank(); ++i) column.push_back(1);
-  const Value weighted = mul(each, reshape(w, column));
-  if (options.reduction == Reduction::None) return weighted;
-  const Value total = sum(weighted);
-  if (options.reduction == Reduction::Sum) return total;
-  const double per_row =
-      static_cast<double>(each.shape().numel()) / static_cast<double>(std::max<std::int64_t>(1, each.dim(0)));
-  return div(total, mul(sum(w), per_row));
-}
-
 }  // namespace
 
 std::string bad_label_message(std::int64_t label, std::int64_t row, std::int64_t classes,
@@ -184,64 +129,6 @@ SoftmaxCrossEntropy softmax_cross_entropy(Value logits, Value labels, const Soft
   const Value in[] = {logits, labels};
   const auto out = apply("softmax_cross_entropy", in, attrs, std::move(loc));
   return {out[0], out[1]};
-}
-
-Value cross_entropy(Value logits, Value labels, const CrossEntropyOptions& options, SourceLoc loc) {
-  const LossScope scope(logits, "cross_entropy", loc);
-  if (logits.rank() < 2)
-    refuse(cat("cross_entropy: logits must have a row and a class axis, got ", to_string(logits.type())),
-           "cross_entropy", loc);
-  Shape rows = logits.shape();
-  rows.erase(1);
-  if (!(labels.shape() == rows))
-    refuse(cat("cross_entropy: labels must have shape ", to_string(rows), " for logits ",
-               to_string(logits.shape()), ", got ", to_string(labels.shape()),
-               "; labels are class numbers, not one-hot rows"),
-           "cross_entropy", loc);
-  check_weights("cross_entropy", options.weights, {logits.dtype(), rows}, loc);
-
-  Value x = logits;
-  if (x.rank() > 2) {  // classes last, then one row per label
-    std::vector<std::int64_t> perm{0};
-    for (std::int64_t i = 2; i < x.rank(); ++i) perm.push_back(i);
-    perm.push_back(1);
-    x = reshape(transpose(x, perm), Shape{rows.numel(), logits.dim(1)});
-  }
-  const Value flat = reshape(labels, Shape{rows.numel()});
-  Value each = softmax_cross_entropy(x, flat, {options.label_smoothing, options.ignore_index}).loss;
-  Value w = options.weights;
-  if (w.defined()) {
-    w = reshape(w, Shape{rows.numel()});
-    each = mul(each, w);
-  }
-  if (options.reduction == Reduction::None) return reshape(each, rows);
-  if (options.reduction == Reduction::Sum) return sum(each);
-  const Value ignored =
-      full(logits.graph(), static_cast<double>(options.ignore_index), {labels.dtype(), Shape{}});
-  Value counted = cast(ne(flat, ignored), logits.dtype());
-  if (w.defined()) counted = mul(counted, w);
-  return div(sum(each), sum(counted));
-}
-
-Value mse_loss(Value prediction, Value target, const LossOptions& options, SourceLoc loc) {
-  const LossScope scope(prediction, "mse_loss", loc);
-  check_pair("mse_loss", prediction, "prediction", target, loc);
-  return reduce_rows("mse_loss", square(sub(prediction, target)), options, loc);
-}
-
-Value bce_with_logits(Value logits, Value target, const LossOptions& options, SourceLoc loc) {
-  const LossScope scope(logits, "bce_with_logits", loc);
-  check_pair("bce_with_logits", logits, "logits", target, loc);
-  // t log(1 + e^-x) + (1 - t) log(1 + e^x): nothing cancels, so a small loss keeps its digits on either side.
-  const Value each = add(mul(target, softplus(neg(logits))), mul(sub(1.0, target), softplus(logits)));
-  return reduce_rows("bce_with_logits", each, options, loc);
-}
-
-Value valid_row_weights(Graph& graph, std::int64_t rows, DType dtype, SourceLoc loc) {
-  if (!graph.build.valid_rows.valid()) return {};
-  const Scope scope(graph, "valid_rows", std::move(loc));
-  const Value valid(graph, graph.build.valid_rows);
-  return cast(lt(iota(graph, rows, valid.dtype()), valid), dtype);
 }
 
 namespace ops {

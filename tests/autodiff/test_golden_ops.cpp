@@ -8,14 +8,20 @@
 
 #include "core/autodiff/differentiate.h"
 #include "core/ops/conv.h"
+#include "core/ops/conv_transpose.h"
 #include "core/ops/creation.h"
+#include "core/ops/einsum.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/gather.h"
 #include "core/ops/loss.h"
 #include "core/ops/matmul.h"
+#include "core/ops/max_unpool.h"
 #include "core/ops/norm.h"
+#include "core/ops/normalize.h"
 #include "core/ops/pool.h"
+#include "core/ops/rearrange.h"
 #include "core/ops/reduce.h"
+#include "core/ops/resize.h"
 #include "core/ops/scan.h"
 #include "core/ops/softmax.h"
 #include "core/ops/sort.h"
@@ -56,6 +62,40 @@ Values convolve(const Attributes& a, const Values& in) {
   return {conv2d(in[0], in[1], attrs)};
 }
 
+Values convolve_transposed(const Attributes& a, const Values& in) {
+  const ConvTranspose2dArgs args{a.pair("stride"), a.pair("padding"), a.pair("output_padding"),
+                                 a.pair("dilation"), a.integer("groups")};
+  if (a.flag("has_bias")) return {conv_transpose2d(in[0], in[1], in[2], args)};
+  return {conv_transpose2d(in[0], in[1], args)};
+}
+
+// The operand, where the case has it.
+Value given(const Values& in, std::size_t i) {
+  return i < in.size() ? in[i] : Value{};
+}
+
+Values unpool(const Attributes& a, const Values& in) {
+  MaxUnpool2dArgs args{a.pair("kernel"), a.pair("stride"), a.pair("padding")};
+  if (a.has("output_size")) args.output_size = a.pair("output_size");
+  return {max_unpool2d(in[0], in[1], args)};
+}
+
+Values resize(const Attributes& a, const Values& in) {
+  InterpolateArgs args{.mode = a.text("mode"), .align_corners = a.flag("align_corners")};
+  if (a.has("size"))
+    args.size = a.pair("size");
+  else
+    args.scale_factor = {a.number("factor_h"), a.number("factor_w")};
+  return {interpolate(in[0], args)};
+}
+
+Values divergence(const Attributes& a, const Values& in) {
+  KlDivOptions options{.log_target = a.flag("log_target")};
+  options.batchmean = a.text("reduction") == "batchmean";
+  if (!options.batchmean) options.reduction = reduction_of(a);
+  return {kl_div(in[0], in[1], options)};
+}
+
 Values normalise(const Attributes& a, const Values& in) {
   const BatchNormResult r = batch_norm(in[0], in[1], in[2], in[3], in[4],
                                        {.eps = a.number("eps"), .momentum = a.number("momentum")});
@@ -74,6 +114,37 @@ Values both(const Sorted& s) {
 const std::map<std::string, Build>& builders() {
   static const std::map<std::string, Build> table{
       {"conv2d", convolve},
+      {"conv_transpose2d", convolve_transposed},
+      {"max_pool2d_with_indices",
+       [](auto& a, auto& in) {
+         const PooledWithIndices p = max_pool2d_with_indices(in[0], max_pool_attrs(a));
+         return Values{p.values, p.indices};
+       }},
+      {"max_unpool2d", unpool},
+      {"interpolate", resize},
+      {"pixel_shuffle", [](auto& a, auto& in) { return Values{pixel_shuffle(in[0], a.integer("factor"))}; }},
+      {"pixel_unshuffle",
+       [](auto& a, auto& in) { return Values{pixel_unshuffle(in[0], a.integer("factor"))}; }},
+      {"group_norm",
+       [](auto& a, auto& in) {
+         return Values{
+             group_norm(in[0], a.integer("num_groups"), given(in, 1), given(in, 2), a.number("eps"))};
+       }},
+      {"instance_norm",
+       [](auto& a, auto& in) {
+         return Values{instance_norm(in[0], given(in, 1), given(in, 2), a.number("eps"))};
+       }},
+      {"local_response_norm",
+       [](auto& a, auto& in) {
+         return Values{
+             local_response_norm(in[0], a.integer("size"),
+                                 {.alpha = a.number("alpha"), .beta = a.number("beta"), .k = a.number("k")})};
+       }},
+      {"normalize",
+       [](auto& a, auto& in) {
+         return Values{normalize(in[0], a.number("p"), a.integer("axis"), a.number("eps"))};
+       }},
+      {"einsum", [](auto& a, auto& in) { return Values{einsum(a.text("equation"), in)}; }},
       {"max_pool2d", [](auto& a, auto& in) { return Values{max_pool2d(in[0], max_pool_attrs(a))}; }},
       {"avg_pool2d", [](auto& a, auto& in) { return Values{avg_pool2d(in[0], avg_pool_attrs(a))}; }},
       {"adaptive_avg_pool2d",
@@ -94,7 +165,44 @@ const std::map<std::string, Build>& builders() {
          return Values{cross_entropy(in[0], in[1],
                                      {.label_smoothing = a.number("label_smoothing"),
                                       .ignore_index = a.integer("ignore_index"),
-                                      .reduction = reduction_of(a)})};
+                                      .reduction = reduction_of(a),
+                                      .weight = given(in, 2)})};
+       }},
+      {"nll_loss",
+       [](auto& a, auto& in) {
+         return Values{nll_loss(in[0], in[1],
+                                {.ignore_index = a.integer("ignore_index"),
+                                 .reduction = reduction_of(a),
+                                 .weight = given(in, 2)})};
+       }},
+      {"l1_loss",
+       [](auto& a, auto& in) { return Values{l1_loss(in[0], in[1], {.reduction = reduction_of(a)})}; }},
+      {"smooth_l1_loss",
+       [](auto& a, auto& in) {
+         return Values{
+             smooth_l1_loss(in[0], in[1], {.beta = a.number("beta"), .reduction = reduction_of(a)})};
+       }},
+      {"huber_loss",
+       [](auto& a, auto& in) {
+         return Values{huber_loss(in[0], in[1], {.delta = a.number("delta"), .reduction = reduction_of(a)})};
+       }},
+      {"kl_div", divergence},
+      {"sigmoid_focal_loss",
+       [](auto& a, auto& in) {
+         return Values{
+             sigmoid_focal_loss(in[0], in[1], {.alpha = a.number("alpha"), .gamma = a.number("gamma")})};
+       }},
+      {"dice_loss", [](auto&, auto& in) { return Values{dice_loss(in[0], in[1])}; }},
+      {"triplet_margin_loss",
+       [](auto& a, auto& in) {
+         return Values{triplet_margin_loss(in[0], in[1], in[2],
+                                           {.margin = a.number("margin"), .swap = a.flag("swap")})};
+       }},
+      {"hinge_loss",
+       [](auto& a, auto& in) { return Values{hinge_loss(in[0], in[1], {.margin = a.number("margin")})}; }},
+      {"hinge_embedding_loss",
+       [](auto& a, auto& in) {
+         return Values{hinge_embedding_loss(in[0], in[1], {.margin = a.number("margin")})};
        }},
       {"mse_loss",
        [](auto& a, auto& in) { return Values{mse_loss(in[0], in[1], {.reduction = reduction_of(a)})}; }},
@@ -195,7 +303,7 @@ TEST_P(GoldenOps, MatchPyTorch) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenOps,
                          ::testing::Values("activation", "conv", "gather", "loss", "matmul", "norm", "pool",
-                                           "reduce", "scan", "softmax", "sort"),
+                                           "reduce", "resize", "scan", "softmax", "sort"),
                          [](const auto& family) { return std::string(family.param); });
 
 struct Rule {

@@ -19,6 +19,7 @@ import formula
 
 HERE = pathlib.Path(__file__).resolve().parent
 warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+warnings.filterwarnings("ignore", message="reduction: .mean. divides the total loss")  # of kl_div: what it does is meant
 
 
 # ---------------------------------------------------------------- inputs
@@ -105,6 +106,24 @@ def conv():
     case("pointwise_strided", (1, 4, 5, 5), (6, 4, 1, 1), bias=False, stride=[2, 2])
     case("whole_image", (2, 2, 4, 3), (3, 2, 4, 3))
     case("kernel_mostly_padding", (1, 1, 2, 2), (2, 1, 5, 5), padding=[2, 2])
+
+    def transposed(name, x, weight, bias=True, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), groups=1,
+                   dilation=(1, 1)):
+        inputs = [unit(f"conv_transpose2d/{name}/x", *x), unit(f"conv_transpose2d/{name}/weight", *weight)]
+        if bias:
+            inputs.append(unit(f"conv_transpose2d/{name}/bias", weight[1] * groups))
+        family.add("conv_transpose2d", name,
+                   lambda x, w, b=None: F.conv_transpose2d(x, w, b, stride, padding, output_padding, groups, dilation),
+                   inputs, has_bias=bias, stride=list(stride), padding=list(padding),
+                   output_padding=list(output_padding), groups=groups, dilation=list(dilation))
+
+    transposed("plain", (2, 3, 4, 5), (3, 4, 3, 3))
+    transposed("twice", (2, 3, 4, 5), (3, 2, 4, 4), stride=(2, 2), padding=(1, 1))
+    transposed("output_padding", (1, 2, 4, 3), (2, 3, 3, 3), stride=(2, 3), padding=(1, 1), output_padding=(1, 2))
+    transposed("grouped", (1, 4, 3, 3), (4, 2, 3, 2), bias=False, stride=(2, 1), groups=2)
+    transposed("dilated", (1, 2, 4, 4), (2, 2, 3, 2), padding=(1, 0), dilation=(2, 3))
+    # More output padding than the stride, which the dilation allows.
+    transposed("beyond_the_stride", (1, 2, 3, 3), (2, 2, 2, 2), stride=(1, 2), output_padding=(2, 2), dilation=(3, 3))
     return family
 
 
@@ -148,6 +167,60 @@ def pool():
     adaptive("uneven", (1, 2, 7, 5), (3, 2))
     adaptive("overlapping", (1, 2, 5, 7), (4, 5))
     adaptive("enlarging", (1, 1, 2, 3), (5, 3))
+
+    # The second output is the indices.
+    def with_indices(name, x, kernel, stride, padding=(0, 0), dilation=(1, 1), ceil_mode=False):
+        attrs = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding), "dilation": list(dilation),
+                 "ceil_mode": ceil_mode}
+        case("max_pool2d_with_indices",
+             lambda t: F.max_pool2d(t, kernel, stride, padding, dilation, ceil_mode, return_indices=True), name, x, **attrs)
+
+    with_indices("plain", (2, 2, 4, 6), (2, 2), (2, 2))
+    with_indices("overlapping_padded", (1, 2, 7, 7), (3, 3), (2, 2), (1, 1))
+    with_indices("dilated", (1, 2, 8, 9), (3, 2), (1, 2), (1, 0), (2, 3))
+    with_indices("ceil", (1, 2, 6, 7), (3, 2), (2, 2), ceil_mode=True)
+
+    def unpool(name, shape, kernel, stride, padding=(0, 0), size=None):
+        x = unit(f"max_unpool2d/{name}/x", *shape)
+        pooled, found = F.max_pool2d(x.value, kernel, stride, padding, return_indices=True)
+        small = unit(f"max_unpool2d/{name}/pooled", *pooled.shape)
+        attrs = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
+        if size:
+            attrs["output_size"] = list(size)
+        family.add("max_unpool2d", name, lambda t, i: F.max_unpool2d(t, i, kernel, stride, padding, size),
+                   [small, indices(found.reshape(-1).tolist(), *found.shape)], **attrs)
+
+    unpool("plain", (2, 2, 4, 6), (2, 2), (2, 2))
+    unpool("odd", (1, 2, 5, 7), (2, 2), (2, 2), size=(5, 7))
+    unpool("padded", (1, 2, 6, 6), (3, 3), (3, 3), (1, 1), size=(6, 6))
+    return family
+
+
+def resize():
+    family = Family("resize")
+
+    def case(name, x, mode, size=None, factor=None, align_corners=False):
+        attrs = {"mode": mode, "align_corners": align_corners}
+        if size:
+            attrs["size"] = list(size)
+        else:
+            attrs.update(factor_h=float(factor[0]), factor_w=float(factor[1]))
+        family.add("interpolate", name,
+                   lambda t: F.interpolate(t, size, factor, mode, align_corners if mode == "bilinear" else None),
+                   [unit(f"interpolate/{name}/x", *x)], **attrs)
+
+    for mode in ("nearest", "nearest-exact", "bilinear"):
+        case(f"{mode}_twice", (2, 2, 3, 4), mode, factor=(2.0, 2.0))
+        case(f"{mode}_up", (1, 2, 4, 5), mode, (7, 9))
+        case(f"{mode}_down", (1, 2, 7, 6), mode, (3, 2))
+        case(f"{mode}_factor", (1, 2, 5, 6), mode, factor=(1.7, 0.6))
+    case("corners_up", (1, 2, 3, 4), "bilinear", (5, 9), align_corners=True)
+    case("corners_down", (1, 2, 6, 7), "bilinear", (3, 1), align_corners=True)
+    case("corners_factor", (1, 2, 4, 3), "bilinear", factor=(1.5, 2.0), align_corners=True)
+    case("corners_one", (1, 2, 1, 3), "bilinear", (3, 4), align_corners=True)
+    family.add("pixel_shuffle", "plain", lambda t: F.pixel_shuffle(t, 2), [unit("pixel_shuffle/x", 2, 8, 2, 3)], factor=2)
+    family.add("pixel_unshuffle", "plain", lambda t: F.pixel_unshuffle(t, 3), [unit("pixel_unshuffle/x", 2, 2, 3, 6)],
+               factor=3)
     return family
 
 
@@ -188,6 +261,46 @@ def norm():
     layer("two_axes", (2, 3, 4), -2, eps=1e-3)
     layer("whole_sample", (2, 2, 2, 3), -3)
     layer("far_from_zero", (2, 6), -1, offset=1000.0)
+
+    def group(name, x, groups, eps=1e-5, offset=0.0, affine=True):
+        c = x[1]
+        inputs = [unit(f"group_norm/{name}/x", *x, offset=offset)]
+        if affine:
+            inputs += [unit(f"group_norm/{name}/gamma", c, offset=0.5), unit(f"group_norm/{name}/beta", c)]
+        family.add("group_norm", name, lambda t, g=None, b=None: F.group_norm(t, groups, g, b, eps), inputs,
+                   num_groups=groups, eps=eps)
+
+    group("plain", (2, 6, 2, 3), 3)
+    group("one", (2, 4, 3, 2), 1)
+    group("each", (2, 3, 2, 2), 3, eps=1e-3)
+    group("rows", (3, 6), 2)
+    group("bare", (2, 4, 2, 2), 2, affine=False)
+    group("far_from_zero", (2, 4, 2, 2), 2, offset=1000.0)
+
+    def instance(name, x, affine=True):
+        inputs = [unit(f"instance_norm/{name}/x", *x)]
+        if affine:
+            inputs += [unit(f"instance_norm/{name}/gamma", x[1], offset=0.5), unit(f"instance_norm/{name}/beta", x[1])]
+        family.add("instance_norm", name, lambda t, g=None, b=None: F.instance_norm(t, None, None, g, b, True, 0.1, 1e-4),
+                   inputs, eps=1e-4)
+
+    instance("plain", (2, 3, 2, 3))
+    instance("bare", (2, 3, 4), affine=False)
+
+    def response(name, x, size, alpha=1e-4, beta=0.75, k=1.0):
+        family.add("local_response_norm", name, lambda t: F.local_response_norm(t, size, alpha, beta, k),
+                   [unit(f"local_response_norm/{name}/x", *x, scale=3.0)], size=size, alpha=alpha, beta=beta, k=k)
+
+    response("alexnet", (2, 7, 3, 2), 5, k=2.0)
+    response("strong", (1, 6, 2, 2), 3, alpha=2.0, beta=0.5)
+    response("even", (1, 5, 2, 3), 4, alpha=1.0)
+    response("wider_than_all", (1, 3, 2, 2), 9, alpha=1.0)
+    response("sequence", (2, 4, 5), 3, alpha=1.0)
+    for name, p, axis in (("two", 2.0, 1), ("one", 1.0, -1), ("three", 3.0, 0)):
+        family.add("normalize", name, lambda t: F.normalize(t, p, axis), [unit("normalize/x", 3, 4, 2)], p=p, axis=axis,
+                   eps=1e-12)
+    family.add("normalize", "short", lambda t: F.normalize(t, 2.0, 1, 0.5), [unit("normalize/short", 3, 4, scale=0.1)],
+               p=2.0, axis=1, eps=0.5)
     return family
 
 
@@ -232,6 +345,75 @@ def loss():
     family.add("bce_with_logits", "wild", lambda x, y: F.binary_cross_entropy_with_logits(x, y, reduction="none"),
                [values([800.0, -800.0, 800.0, -800.0, 0.0, 30.0]), values([1.0, 0.0, 0.0, 1.0, 0.5, 0.25], grad=False)],
                reduction="none")
+
+    # The classes' weights are the third input.
+    def weighed(name, logits, labels, smoothing=0.0, reduction="mean"):
+        family.add("cross_entropy", name,
+                   lambda x, y, w: F.cross_entropy(x, y, w, label_smoothing=smoothing, reduction=reduction),
+                   [unit(f"cross_entropy/{name}/logits", *logits, scale=3.0), labels,
+                    unit("cross_entropy/weight", logits[1], offset=1.5, grad=False)],
+                   label_smoothing=smoothing, ignore_index=-100, reduction=reduction)
+
+    weighed("weighed", (4, 5), indices([1, 0, 4, 4]))
+    weighed("weighed_smoothed", (5, 4), indices([2, -100, 0, -100, 3]), smoothing=0.2)
+    weighed("weighed_sum", (4, 5), indices([1, 0, 4, 4]), smoothing=0.1, reduction="sum")
+    weighed("weighed_pixels", (2, 3, 2, 2), indices([0, 1, 2, 2, -100, 0, 1, 1], 2, 2, 2), smoothing=0.1,
+            reduction="none")
+
+    def nll(name, x, labels, weighed=False, reduction="mean"):
+        inputs = [unit(f"nll_loss/{name}/x", *x, scale=2.0, offset=-2.5), labels]
+        if weighed:
+            inputs.append(unit("nll_loss/weight", x[1], offset=1.5, grad=False))
+        family.add("nll_loss", name, lambda t, y, w=None: F.nll_loss(t, y, w, reduction=reduction), inputs,
+                   ignore_index=-100, reduction=reduction)
+
+    nll("plain", (4, 5), indices([1, 0, 4, 4]))
+    nll("weighed", (5, 4), indices([2, -100, 0, -100, 3]), weighed=True)
+    nll("pixels", (2, 3, 2, 2), indices([0, 1, 2, 2, -100, 0, 1, 1], 2, 2, 2), weighed=True, reduction="none")
+
+    def pair(op, name, function, low=None, **attrs):
+        target = low or unit(f"{op}/target", 3, 4)
+        family.add(op, name, function, [unit(f"{op}/x", 3, 4, scale=2.0), target], **attrs)
+
+    for reduction in ("mean", "sum", "none"):
+        pair("l1_loss", reduction, lambda x, y: F.l1_loss(x, y, reduction=reduction), reduction=reduction)
+        for beta in (1.0, 0.25):
+            pair("smooth_l1_loss", f"{reduction}_{beta}".replace(".", "_"),
+                 lambda x, y: F.smooth_l1_loss(x, y, reduction=reduction, beta=beta), beta=beta, reduction=reduction)
+        pair("huber_loss", reduction, lambda x, y: F.huber_loss(x, y, reduction=reduction, delta=0.5), delta=0.5,
+             reduction=reduction)
+    share = values([0.5, 0.25, 0.25, 0.0, 1.0, 0.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.4], 3, 4, grad=False)
+    logs = unit("kl_div/logs", 3, 4, scale=2.0, offset=-2.5)
+    for reduction in ("mean", "sum", "none", "batchmean"):
+        pair("kl_div", reduction, lambda x, y: F.kl_div(x, y, reduction=reduction), share, reduction=reduction,
+             log_target=False)
+    pair("kl_div", "logarithms", lambda x, y: F.kl_div(x, y, reduction="batchmean", log_target=True), logs,
+         reduction="batchmean", log_target=True)
+
+    # torchvision.ops.sigmoid_focal_loss, written out.
+    def focal(x, t, alpha, gamma):
+        p = torch.sigmoid(x)
+        miss = p * (1 - t) + (1 - p) * t
+        each = F.binary_cross_entropy_with_logits(x, t, reduction="none") * miss**gamma
+        return each * (alpha * t + (1 - alpha) * (1 - t)) if alpha >= 0 else each
+
+    hard = values([0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.5, 0.25, 0.0, 1.0], 3, 4, grad=False)
+    for name, alpha, gamma in (("plain", 0.25, 2.0), ("even", -1.0, 1.5), ("linear", 0.75, 1.0), ("none", 0.5, 0.0)):
+        pair("sigmoid_focal_loss", name, lambda x, t: focal(x, t, alpha, gamma), hard, alpha=alpha, gamma=gamma)
+
+    def dice(p, t):
+        both, all = (p * t).sum((1, 2)), (p + t).sum((1, 2))
+        return (1 - (2 * both + 1) / (all + 1)).mean()
+
+    family.add("dice_loss", "plain", dice, [unit("dice/p", 2, 3, 4, scale=0.5, offset=0.5),
+                                            unit("dice/t", 2, 3, 4, scale=0.5, offset=0.5)])
+    sides = [unit(f"triplet/{side}", 4, 3) for side in ("anchor", "positive", "negative")]
+    for name, margin, swap in (("plain", 1.0, False), ("swapped", 0.5, True)):
+        family.add("triplet_margin_loss", name, lambda a, p, n: F.triplet_margin_loss(a, p, n, margin, swap=swap), sides,
+                   margin=margin, swap=swap)
+    signs = values([1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0], 3, 4, grad=False)
+    pair("hinge_loss", "plain", lambda x, y: torch.relu(0.75 - x * y).mean(), signs, margin=0.75)
+    pair("hinge_embedding_loss", "plain", lambda x, y: F.hinge_embedding_loss(x, y, 0.75), signs, margin=0.75)
     return family
 
 
@@ -285,6 +467,21 @@ def matmul():
     case("broadcast", (2, 1, 3, 2), (3, 2, 4))
     case("broadcast_transposed", (2, 3, 2), (4, 2), transpose_b=True)
     case("row_times_column", (1, 6), (6, 1))
+
+    sizes = {"a": 2, "b": 3, "c": 4, "d": 2, "i": 3, "j": 4, "k": 2, "l": 3}
+
+    def sum_of_products(name, equation):
+        shapes = [tuple(sizes[c] for c in axes) for axes in equation.split("->")[0].replace(" ", "").split(",")]
+        family.add("einsum", name, lambda *t: torch.einsum(equation, *t),
+                   [unit(f"einsum/{name}/{i}", *shape) for i, shape in enumerate(shapes)], equation=equation)
+
+    for name, equation in (("product", "ij,jk->ik"), ("implicit", "ij,jk"), ("turned", "ij,kj->ki"),
+                           ("attention", "abij,ablj->abil"), ("batch_inside", "iaj,jak->aik"), ("dot", "ij,ij->"),
+                           ("rows", "ij,ij->i"), ("outer", "ai,bj->abij"), ("hadamard", "ai,ia->ai"),
+                           ("bilinear", "ai,bij,aj->ab"), ("trace", "ii->"), ("diagonal", "iai->ai"),
+                           ("sums", "abc->b"), ("transpose", "abc->cab"), ("summed_before", "aij,jbk -> ak"),
+                           ("vector", "aij,j->ai"), ("row_vector", "j,aji->ai")):
+        sum_of_products(name, equation)
     return family
 
 
@@ -470,7 +667,7 @@ def schedule():
 
 
 def main():
-    for family in (conv, pool, norm, softmax, loss, activation, matmul, reduce, gather, scan, sort, update, schedule):
+    for family in (conv, pool, resize, norm, softmax, loss, activation, matmul, reduce, gather, scan, sort, update, schedule):
         family().write()
 
 

@@ -296,8 +296,8 @@ TEST(Optimizer, ByName) {
   Descent decayed(optimizer_by_name("sgd", {.lr = 0.01, .weight_decay = 0.1}));
   decayed.steps(1);
   expect_descended(decayed, 0, 1, 0.01, 0.1);
-  EXPECT_TRUE(says(message_of<UsageError>([] { optimizer_by_name("lion", {}); }), "lion",
-                   "sgd, adam, adamw, rmsprop"));
+  EXPECT_TRUE(says(message_of<UsageError>([] { optimizer_by_name("lyon", {}); }), "lyon",
+                   "sgd, adam, adamw, rmsprop, adagrad, lion, lamb, lars"));
 }
 
 }  // namespace

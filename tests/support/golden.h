@@ -56,7 +56,7 @@ struct OpCase {
   std::string title() const { return op + "/" + name; }
 };
 
-// Families: activation conv gather loss matmul norm pool reduce schedule softmax update.
+// Families: activation conv gather loss matmul norm pool reduce resize scan schedule softmax sort update.
 std::vector<OpCase> op_cases(const std::string& family);
 // Those of one op.
 std::vector<OpCase> op_cases(const std::string& family, const std::string& op);

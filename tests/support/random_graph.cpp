@@ -4,13 +4,17 @@
 #include "core/base/philox.h"
 #include "core/op/builder.h"
 #include "core/ops/conv.h"
+#include "core/ops/conv_transpose.h"
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/loss.h"
 #include "core/ops/matmul.h"
 #include "core/ops/norm.h"
+#include "core/ops/normalize.h"
 #include "core/ops/pool.h"
+#include "core/ops/rearrange.h"
 #include "core/ops/reduce.h"
+#include "core/ops/resize.h"
 #include "core/ops/softmax.h"
 #include "core/ops/update.h"
 #include "core/ops/view.h"
@@ -123,9 +127,35 @@ class Generator {
     return r.y;
   }
 
+  // Larger images by a transposed convolution or interpolation, up to a size at which a graph stays small.
+  Value enlarged(Value x) {
+    const std::int64_t c = x.dim(1), h = x.dim(2), w = x.dim(3);
+    if (h * w > 120) return activation(x);
+    if (pick(2) == 0) {
+      const bool grouped = c % 2 == 0 && pick(2) == 0;
+      ConvTranspose2dArgs a;
+      a.stride = {1 + pick(2), 1 + pick(2)};
+      a.groups = grouped ? 2 : 1;
+      const std::int64_t out = 1 + pick(4);
+      return conv_transpose2d(x, weight({c, out, 2, 2}, 0.5), weight({out * a.groups}, 0.5), a);
+    }
+    InterpolateArgs a;
+    a.size = {1 + pick(2 * h), 1 + pick(2 * w)};
+    a.mode = pick(2) == 0 ? "nearest" : "bilinear";
+    a.align_corners = a.mode == "bilinear" && pick(2) == 0;
+    return interpolate(x, a);
+  }
+
+  Value normalise_sample(Value x) {
+    const std::int64_t c = x.dim(1), groups = c % 2 == 0 ? 2 : 1;
+    if (pick(3) == 0) return local_response_norm(x, 1 + pick(5), {.alpha = 0.5});
+    if (c / groups * x.dim(2) * x.dim(3) < 4) return activation(x);
+    return group_norm(x, groups, positive_weight(c), weight({c}, 0.5), 1e-2);
+  }
+
   Value image_step(Value x) {
     const std::int64_t c = x.dim(1), h = x.dim(2), w = x.dim(3);
-    switch (pick(12)) {
+    switch (pick(17)) {
       case 0:
       case 1:
       case 2: {
@@ -158,6 +188,13 @@ class Generator {
         return pad(x, {0, 0, pick(2), pick(2)}, {0, 0, pick(2), pick(2)}, 0.5);
       case 9:
         return h > 2 ? slice(x, 2, pick(2), h - pick(2), 1 + pick(2)) : transpose(x, {0, 1, 3, 2});
+      case 10:
+        return enlarged(x);
+      case 11:
+        return normalise_sample(x);
+      case 12:
+        if (c % 4 == 0) return pixel_shuffle(x, 2);
+        return h % 2 == 0 && w % 2 == 0 && c < 4 ? pixel_unshuffle(x, 2) : activation(x);
       default:
         return join(x);
     }
