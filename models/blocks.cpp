@@ -70,8 +70,8 @@ Conv2d conv_without_bias(std::string name, std::int64_t in, std::int64_t out, st
            .weight_init = kaiming_normal_fan_out(out, kernel)}};
 }
 
-Value pooled(Value x) {
-  return flatten(AdaptiveAvgPool2d(1)(x));
+Value pooled(Value x, SourceLoc loc) {
+  return flatten(AdaptiveAvgPool2d(1)(x, loc), 1, loc);
 }
 
 std::int64_t multiple_of_8(double v) {

@@ -22,7 +22,7 @@ Conv2d conv_without_bias(std::string name, std::int64_t in, std::int64_t out, st
                          std::int64_t stride = 1, std::int64_t groups = 1);
 
 // Global average pooling: x[N, C, H, W] -> [N, C].
-Value pooled(Value x);
+Value pooled(Value x, SourceLoc loc = SourceLoc::current());
 
 // The nearest multiple of 8, at least 8 and not below 0.9 v (torchvision's _make_divisible).
 std::int64_t multiple_of_8(double v);
