@@ -26,6 +26,19 @@ Init uniform_bound(std::int64_t fan_in) {
   return Init::uniform(-b, b);
 }
 
+void require_probability(const std::string& layer, double p) {
+  if (!(p >= 0.0 && p <= 1.0)) throw UsageError(cat(layer, ": p must be in [0, 1], got ", p));
+}
+
+// With a stream of random numbers of its own: another for every call in a graph.
+Value dropped(Value x, double p) {
+  const Value rng = generator(x.graph());
+  DropoutAttrs attrs;
+  attrs.p = p;
+  attrs.stream = static_cast<std::int64_t>(x.graph().nodes().size());
+  return apply1("dropout", {x, rng}, attrs);
+}
+
 }  // namespace
 
 Conv2d::Conv2d(std::string name, std::int64_t in_channels, std::int64_t out_channels, Pair kernel_size,
@@ -57,19 +70,22 @@ Value Conv2d::forward(Value x) {
   attrs.dilation = options_.dilation.array();
   attrs.groups = options_.groups;
   if (!options_.bias) return conv2d(x, w, attrs);
-  return conv2d(x, w, parameter(x.graph(), "bias", {DType::F32, {out_}}, uniform_bound(fan_in)), attrs);
+  const Init bias_init = options_.bias_init.value_or(uniform_bound(fan_in));
+  return conv2d(x, w, parameter(x.graph(), "bias", {DType::F32, {out_}}, bias_init), attrs);
 }
 
 Linear::Linear(std::string name, std::int64_t in_features, std::int64_t out_features, LinearOptions options)
-    : Layer(std::move(name)), in_(in_features), out_(out_features), options_(options) {
+    : Layer(std::move(name)), in_(in_features), out_(out_features), options_(std::move(options)) {
   require_positive(titled("Linear", this->name()), "in_features", in_);
   require_positive(titled("Linear", this->name()), "out_features", out_);
 }
 
 Value Linear::forward(Value x) {
-  const Value w = parameter(x.graph(), "weight", {DType::F32, {out_, in_}}, uniform_bound(in_));
+  const Value w = parameter(x.graph(), "weight", {DType::F32, {out_, in_}},
+                            options_.weight_init.value_or(uniform_bound(in_)));
   if (!options_.bias) return matmul(x, w, false, true);
-  const Value b = parameter(x.graph(), "bias", {DType::F32, {out_}}, uniform_bound(in_));
+  const Value b =
+      parameter(x.graph(), "bias", {DType::F32, {out_}}, options_.bias_init.value_or(uniform_bound(in_)));
   MatmulAttrs attrs;
   attrs.transpose_b = true;
   attrs.has_bias = true;
@@ -130,18 +146,23 @@ Value LayerNorm::forward(Value x) {
 }
 
 Dropout::Dropout(std::string name, double p) : Layer(std::move(name)), p_(p) {
-  if (!(p >= 0.0 && p <= 1.0))
-    throw UsageError(cat(titled("Dropout", this->name()), ": p must be in [0, 1], got ", p));
+  require_probability(titled("Dropout", this->name()), p);
 }
 
 Value Dropout::forward(Value x) {
   if (!x.graph().build.training || p_ == 0.0) return x;
-  const Value rng = generator(x.graph());
-  DropoutAttrs attrs;
-  attrs.p = p_;
-  attrs.stream =
-      static_cast<std::int64_t>(x.graph().nodes().size());  // another stream for every dropout of the graph
-  return apply1("dropout", {x, rng}, attrs);
+  return dropped(x, p_);
+}
+
+StochasticDepth::StochasticDepth(double p) : p_(p) {
+  require_probability("StochasticDepth", p);
+}
+
+Value StochasticDepth::forward(Value x) {
+  if (!x.graph().build.training || p_ == 0.0) return x;
+  Shape rows = x.shape();
+  for (int i = 1; i < rows.rank(); ++i) rows[i] = 1;
+  return mul(x, dropped(full(x.graph(), 1.0, {x.dtype(), rows}), p_));
 }
 
 Embedding::Embedding(std::string name, std::int64_t num_embeddings, std::int64_t embedding_dim)
@@ -203,6 +224,11 @@ Activation::Activation(std::string function) : function_(std::move(function)) {
 
 Value Activation::forward(Value x) {
   return apply1(function_, {x});
+}
+
+Value ReLU6::forward(Value x) {
+  // Not minimum(): where both are 6 it would pass half of the gradient.
+  return where(ge(x, 6.0), 6.0, relu(x));
 }
 
 Softmax::Softmax(std::int64_t axis) : axis_(axis) {}

@@ -31,7 +31,7 @@ struct Conv2dOptions {
   Pair stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;
   bool bias = true;
-  std::optional<Init> weight_init{};  // default: U(-b, b), b = 1 / sqrt(fan_in)
+  std::optional<Init> weight_init{}, bias_init{};  // default: U(-b, b), b = 1 / sqrt(fan_in)
 };
 
 // x[N, in, H, W] -> [N, out, H', W'], H' = (H + 2 padding - dilation (kernel - 1) - 1) / stride + 1.
@@ -52,10 +52,10 @@ class Conv2d : public Layer {
 
 struct LinearOptions {
   bool bias = true;
+  std::optional<Init> weight_init{}, bias_init{};  // default: U(-1 / sqrt(in), 1 / sqrt(in))
 };
 
-// x[..., in] -> [..., out]: x W^T + b. Parameters: weight[out, in], bias[out], both U(-1/sqrt(in),
-// 1/sqrt(in)).
+// x[..., in] -> [..., out]: x W^T + b. Parameters: weight[out, in], bias[out].
 class Linear : public Layer {
  public:
   Linear(std::string name, std::int64_t in_features, std::int64_t out_features, LinearOptions options = {});
@@ -109,6 +109,20 @@ class LayerNorm : public Layer {
 class Dropout : public Layer {
  public:
   explicit Dropout(std::string name, double p = 0.5);
+
+ protected:
+  Value forward(Value x) override;
+
+ private:
+  double p_;
+};
+
+// torchvision's, in its mode "row" (Huang et al., arXiv 1603.09382). Training: each row of the batch, one
+// sample's branch, is zero with probability p, the others are scaled by 1 / (1 - p); p = 1 gives zeros.
+// Otherwise the identity.
+class StochasticDepth : public Layer {
+ public:
+  explicit StochasticDepth(double p);
 
  protected:
   Value forward(Value x) override;
@@ -209,6 +223,14 @@ class SiLU : public Activation {
  public:
   SiLU() : Activation("silu") {}
 };
+class Hardswish : public Activation {
+ public:
+  Hardswish() : Activation("hard_swish") {}
+};
+class Hardsigmoid : public Activation {
+ public:
+  Hardsigmoid() : Activation("hard_sigmoid") {}
+};
 class Tanh : public Activation {
  public:
   Tanh() : Activation("tanh") {}
@@ -216,6 +238,12 @@ class Tanh : public Activation {
 class Sigmoid : public Activation {
  public:
   Sigmoid() : Activation("sigmoid") {}
+};
+
+// min(max(x, 0), 6), whose gradient at both kinks is 0, as PyTorch's.
+class ReLU6 : public Layer {
+ protected:
+  Value forward(Value x) override;
 };
 
 class Softmax : public Layer {

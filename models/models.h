@@ -18,14 +18,21 @@
 namespace ingot {
 
 struct ModelOptions {
-  std::optional<std::int64_t> in_channels, num_classes;  // default: the model's own
-  std::optional<std::int64_t> image_size;  // height and width; only models with a fixed head read it
+  std::optional<std::int64_t> in_channels{}, num_classes{};  // default: the model's own
+  std::optional<std::int64_t> image_size{};  // height and width; most models take any from their least on
 };
 
 struct ModelInfo {
   std::string_view name;
   std::string_view doc;                               // one line, with its source
   std::int64_t in_channels, image_size, num_classes;  // defaults
+  std::int64_t least_image = 1;                       // the smallest height and width
+};
+
+struct ModelSize {
+  std::int64_t parameters = 0, parameter_bytes = 0;
+  // Of the convolutions and matrix products for one image; torchvision publishes them as "GFLOPS".
+  std::int64_t multiply_adds = 0;
 };
 
 std::span<const ModelInfo> models();
@@ -35,5 +42,6 @@ const ModelInfo& model_info(std::string_view name);
 std::shared_ptr<Module> make_model(std::string_view name, const ModelOptions& options = {});
 // [N, C, H, W] of the model's input.
 Shape model_input(std::string_view name, std::int64_t batch, const ModelOptions& options = {});
+ModelSize model_size(std::string_view name, const ModelOptions& options = {});
 
 }  // namespace ingot

@@ -3,24 +3,13 @@
 #include <vector>
 
 #include "core/ops/elementwise.h"
-#include "core/ops/view.h"
-#include "layers/layers.h"
+#include "models/detail/blocks.h"
 
 namespace ingot {
 
-namespace {
+using namespace detail;
 
-Conv2d conv(std::string name, std::int64_t in, std::int64_t out, std::int64_t kernel,
-            std::int64_t stride = 1) {
-  return {std::move(name),
-          in,
-          out,
-          kernel,
-          {.stride = stride,
-           .padding = kernel / 2,
-           .bias = false,
-           .weight_init = kaiming_normal_fan_out(out, kernel)}};
-}
+namespace {
 
 // The identity, or 1x1 convolution + batch norm where the block changes the shape.
 class Shortcut {
@@ -28,7 +17,7 @@ class Shortcut {
   Shortcut(std::int64_t in, std::int64_t out, std::int64_t stride) {
     if (in == out && stride == 1) return;
     path_ = std::make_shared<Sequential>("downsample");
-    path_->add(std::make_shared<Conv2d>(conv("", in, out, 1, stride)));
+    path_->add(std::make_shared<Conv2d>(conv_without_bias("", in, out, 1, stride)));
     path_->add<BatchNorm2d>("", out);
   }
   Value operator()(Value x) const { return path_ ? (*path_)(x) : x; }
@@ -40,11 +29,11 @@ class Shortcut {
 class BasicBlock final : public Module {
  public:
   static constexpr std::int64_t kExpansion = 1;
-  BasicBlock(std::string name, std::int64_t in, std::int64_t width, std::int64_t stride)
+  BasicBlock(std::string name, std::int64_t in, std::int64_t width, std::int64_t stride, const ResNetConfig&)
       : Module(std::move(name)),
-        conv1_(conv("conv1", in, width, 3, stride)),
+        conv1_(conv_without_bias("conv1", in, width, 3, stride)),
         bn1_("bn1", width),
-        conv2_(conv("conv2", width, width, 3)),
+        conv2_(conv_without_bias("conv2", width, width, 3)),
         bn2_("bn2", width),
         shortcut_(in, width, stride) {}
 
@@ -66,15 +55,10 @@ class BasicBlock final : public Module {
 class Bottleneck final : public Module {
  public:
   static constexpr std::int64_t kExpansion = 4;
-  Bottleneck(std::string name, std::int64_t in, std::int64_t width, std::int64_t stride)
-      : Module(std::move(name)),
-        conv1_(conv("conv1", in, width, 1)),
-        bn1_("bn1", width),
-        conv2_(conv("conv2", width, width, 3, stride)),
-        bn2_("bn2", width),
-        conv3_(conv("conv3", width, width * kExpansion, 1)),
-        bn3_("bn3", width * kExpansion),
-        shortcut_(in, width * kExpansion, stride) {}
+  Bottleneck(std::string name, std::int64_t in, std::int64_t width, std::int64_t stride,
+             const ResNetConfig& c)
+      : Bottleneck(std::move(name), in, width * c.width_per_group / 64 * c.groups, width * kExpansion, stride,
+                   c.groups) {}
 
  protected:
   Value forward(Value x) override {
@@ -85,6 +69,17 @@ class Bottleneck final : public Module {
   }
 
  private:
+  Bottleneck(std::string name, std::int64_t in, std::int64_t inner, std::int64_t out, std::int64_t stride,
+             std::int64_t groups)
+      : Module(std::move(name)),
+        conv1_(conv_without_bias("conv1", in, inner, 1)),
+        bn1_("bn1", inner),
+        conv2_(conv_without_bias("conv2", inner, inner, 3, stride, groups)),
+        bn2_("bn2", inner),
+        conv3_(conv_without_bias("conv3", inner, out, 1)),
+        bn3_("bn3", out),
+        shortcut_(in, out, stride) {}
+
   Conv2d conv1_;
   BatchNorm2d bn1_;
   Conv2d conv2_;
@@ -96,10 +91,10 @@ class Bottleneck final : public Module {
 
 template <class Block>
 std::shared_ptr<Sequential> stage(std::string name, std::int64_t& in, std::int64_t width, std::int64_t blocks,
-                                  std::int64_t stride) {
+                                  std::int64_t stride, const ResNetConfig& c = {}) {
   auto s = std::make_shared<Sequential>(std::move(name));
   for (std::int64_t i = 0; i < blocks; ++i) {
-    s->add<Block>("", in, width, i == 0 ? stride : 1);
+    s->add<Block>("", in, width, i == 0 ? stride : 1, c);
     in = width * Block::kExpansion;
   }
   return s;
@@ -108,15 +103,14 @@ std::shared_ptr<Sequential> stage(std::string name, std::int64_t& in, std::int64
 class ResNet final : public Module {
  public:
   ResNet(const ResNetConfig& c, std::int64_t in_channels, std::int64_t classes)
-      : conv1_(conv("conv1", in_channels, 64, 7, 2)),
+      : conv1_(conv_without_bias("conv1", in_channels, 64, 7, 2)),
         bn1_("bn1", 64),
-        pool_(3, {.stride = 2, .padding = 1}),
-        average_(1) {
+        pool_(3, {.stride = 2, .padding = 1}) {
     std::int64_t in = 64;
     for (std::size_t i = 0; i < 4; ++i) {
       const std::int64_t width = 64 << i, stride = i == 0 ? 1 : 2;
       const std::string name = cat("layer", i + 1);
-      stages_.push_back(c.bottleneck ? stage<Bottleneck>(name, in, width, c.blocks[i], stride)
+      stages_.push_back(c.bottleneck ? stage<Bottleneck>(name, in, width, c.blocks[i], stride, c)
                                      : stage<BasicBlock>(name, in, width, c.blocks[i], stride));
     }
     fc_ = std::make_shared<Linear>("fc", in, classes);
@@ -126,15 +120,13 @@ class ResNet final : public Module {
   Value forward(Value x) override {
     x = pool_(relu(bn1_(conv1_(x))));
     for (const auto& s : stages_) x = (*s)(x);
-    x = flatten(average_(x));
-    return (*fc_)(x);
+    return (*fc_)(pooled(x));
   }
 
  private:
   Conv2d conv1_;
   BatchNorm2d bn1_;
   MaxPool2d pool_;
-  AdaptiveAvgPool2d average_;
   std::vector<std::shared_ptr<Sequential>> stages_;
   std::shared_ptr<Linear> fc_;
 };
@@ -142,7 +134,7 @@ class ResNet final : public Module {
 class CifarResNet final : public Module {
  public:
   CifarResNet(std::int64_t n, std::int64_t in_channels, std::int64_t classes)
-      : conv1_(conv("conv1", in_channels, 16, 3)), bn1_("bn1", 16), average_(1), fc_("fc", 64, classes) {
+      : conv1_(conv_without_bias("conv1", in_channels, 16, 3)), bn1_("bn1", 16), fc_("fc", 64, classes) {
     std::int64_t in = 16;
     for (std::int64_t i = 0; i < 3; ++i)
       stages_.push_back(stage<BasicBlock>(cat("layer", i + 1), in, 16 << i, n, i == 0 ? 1 : 2));
@@ -152,14 +144,12 @@ class CifarResNet final : public Module {
   Value forward(Value x) override {
     x = relu(bn1_(conv1_(x)));
     for (const auto& s : stages_) x = (*s)(x);
-    x = flatten(average_(x));
-    return fc_(x);
+    return fc_(pooled(x));
   }
 
  private:
   Conv2d conv1_;
   BatchNorm2d bn1_;
-  AdaptiveAvgPool2d average_;
   std::vector<std::shared_ptr<Sequential>> stages_;
   Linear fc_;
 };
@@ -168,6 +158,11 @@ class CifarResNet final : public Module {
 
 std::shared_ptr<Module> make_resnet(const ResNetConfig& config, std::int64_t in_channels,
                                     std::int64_t classes) {
+  if (config.groups < 1 || config.width_per_group < 1)
+    throw UsageError(cat("a ResNet's groups and width_per_group must be positive, got ", config.groups,
+                         " and ", config.width_per_group));
+  if (!config.bottleneck && (config.groups != 1 || config.width_per_group != 64))
+    throw UsageError("groups and width_per_group are for ResNets of bottlenecks");
   return std::make_shared<ResNet>(config, in_channels, classes);
 }
 

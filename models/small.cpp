@@ -89,14 +89,10 @@ std::shared_ptr<Module> make_mlp(std::int64_t in, std::int64_t classes) {
 }
 
 std::shared_ptr<Module> make_lenet5(std::int64_t in, std::int64_t size, std::int64_t classes) {
-  if (size < 14)
-    throw UsageError(cat("lenet5 needs images of at least 14 x 14 pixels, got ", size, " x ", size));
   return std::make_shared<LeNet5>(in, size, classes);
 }
 
 std::shared_ptr<Module> make_simple_cnn(std::int64_t in, std::int64_t size, std::int64_t classes) {
-  if (size < 8)
-    throw UsageError(cat("simple_cnn needs images of at least 8 x 8 pixels, got ", size, " x ", size));
   return std::make_shared<SimpleCnn>(in, size, classes);
 }
 

@@ -12,19 +12,31 @@ namespace {
 
 int print_models(bool json) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  if (!json)
+    std::printf("%-18s  %-15s  %7s  %11s  %9s  %14s\n", "model", "image", "classes", "parameters", "in f32",
+                "multiply-adds");
   for (const ModelInfo& m : models()) {
+    const ModelSize size = model_size(m.name);
     list.push_back({{"name", m.name},
                     {"channels", m.in_channels},
                     {"image_size", m.image_size},
+                    {"least_image_size", m.least_image},
                     {"classes", m.num_classes},
+                    {"parameters", size.parameters},
+                    {"parameter_bytes", size.parameter_bytes},
+                    {"multiply_adds", size.multiply_adds},
                     {"doc", m.doc}});
     if (!json)
-      std::printf("%-12s %lld x %lld x %lld -> %-5lld %s\n", std::string(m.name).c_str(),
-                  static_cast<long long>(m.in_channels), static_cast<long long>(m.image_size),
-                  static_cast<long long>(m.image_size), static_cast<long long>(m.num_classes),
-                  std::string(m.doc).c_str());
+      std::printf("%-18s  %-15s  %7lld  %11lld  %9s  %9.4f 10^9  %s\n", std::string(m.name).c_str(),
+                  cat(m.in_channels, " x ", m.image_size, " x ", m.image_size).c_str(),
+                  static_cast<long long>(m.num_classes), static_cast<long long>(size.parameters),
+                  human_bytes(static_cast<double>(size.parameter_bytes)).c_str(),
+                  static_cast<double>(size.multiply_adds) * 1e-9, std::string(m.doc).c_str());
   }
-  if (json) std::printf("%s\n", list.dump(2).c_str());
+  if (json)
+    std::printf("%s\n", list.dump(2).c_str());
+  else
+    std::printf("\nmultiply-adds: of convolutions and matrix products, for one image\n");
   return 0;
 }
 

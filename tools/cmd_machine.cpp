@@ -57,7 +57,7 @@ int print_machine(const Machine& m, bool json) {
 struct MachineArguments {
   std::string which, out;
   bool json = false, measure = false;
-  double seconds = 15.0;
+  double seconds = 30.0;
   int threads = 0;
 };
 

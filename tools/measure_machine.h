@@ -2,7 +2,7 @@
 // level of memory, what a step costs to start, and the efficiencies of our kernels, fitted over the steps of
 // the models that come with Ingot at small batches. Takes about `seconds`.
 //
-//   const Machine m = measure_cpu(Target::cpu(2), {.seconds = 15});
+//   const Machine m = measure_cpu(Target::cpu(2), {.seconds = 30});
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@
 namespace ingot::tools {
 
 struct MeasureOptions {
-  double seconds = 15.0;
+  double seconds = 30.0;
   std::function<void(const std::string& line)> progress{};  // what is being done
 };
 Machine measure_cpu(const Target& cpu, const MeasureOptions& options = {});

@@ -130,15 +130,26 @@ double channels_of(const Graph& g, const Node& n, Work work) {
   return static_cast<double>(weight_of(g, n)[work == Work::ConvolutionGradInput ? 1 : 0]);
 }
 
-// Of a byte of a working set. Beyond what a level holds, the next one takes over by and by: where twice as
-// much passes through, nothing is left of it.
-double seconds_a_byte(const Machine& m, double working_set) {
+// Of a byte that is touched again when so many have passed. Beyond what a level holds, the next one takes
+// over by and by: where twice as much passes through, nothing is left of it.
+double seconds_a_byte(const Machine& m, double distance) {
   double s = 1.0 / m.levels.front().bytes_per_second;
   for (std::size_t i = 0; i + 1 < m.levels.size(); ++i) {
-    const double beyond = std::clamp(working_set / m.levels[i].bytes - 1.0, 0.0, 1.0);
+    const double beyond = std::clamp(distance / m.levels[i].bytes - 1.0, 0.0, 1.0);
     s += beyond * (1.0 / m.levels[i + 1].bytes_per_second - s);
   }
   return s;
+}
+
+// Of all bytes of a node, at the full bandwidths.
+double traffic_seconds(const Machine& m, const Amounts& a) {
+  double once = 0.0, seconds = 0.0;
+  for (const Touched& t : a.touched) {
+    once += t.bytes;
+    seconds += t.bytes * seconds_a_byte(m, t.distance);
+  }
+  if (once > a.bytes) return seconds * a.bytes / once;  // not all of its operands are read
+  return seconds + (a.bytes - once) * seconds_a_byte(m, a.working_set);
 }
 
 const Efficiency& efficiency(const Machine& m, Work work, std::string_view kernel, DType type) {
@@ -240,15 +251,15 @@ StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& h
   double peak = of_type(on_matrix_units(work) ? m.matrix : m.vector, computed);
   if (how.allow_tf32 && m.tf32 > 0.0 && computed == DType::F32 && on_matrix_units(work)) peak = m.tf32;
   const Efficiency& e = efficiency(m, work, how.kernel, a.dtype);
-  const double byte = seconds_a_byte(m, a.working_set);
+  const double traffic = traffic_seconds(m, a);
   const double idle = a.channels > 0.0 ? std::ceil(a.channels / m.lanes) * m.lanes / a.channels : 1.0;
   const double flops = a.flops * how.arithmetic;
   const double compute = idle * (flops + 2.0 * e.result_cost * a.results) / (peak * e.compute);
-  const double memory = a.bytes * byte / e.memory;
+  const double memory = traffic / e.memory;
   const double launch = static_cast<double>(how.launches) * m.launch_seconds;
   StepCost c{a.flops, a.bytes, how.launches, 0.0, 0.0, Bound::Latency};
-  c.seconds = std::max(compute, memory) + launch;
-  c.roofline_seconds = std::max(flops / peak, a.bytes * byte);
+  c.seconds = together(m, compute, memory) + launch;
+  c.roofline_seconds = std::max(flops / peak, traffic);
   c.bound = launch >= std::max(compute, memory) ? Bound::Latency
             : compute > memory                  ? Bound::Compute
                                                 : Bound::Memory;

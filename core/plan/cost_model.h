@@ -1,12 +1,13 @@
 // What a node should take on a machine: its bytes and operations, from the registry, times a description of
 // the machine. No device is asked and nothing runs.
 //
-//   seconds = max(operations / (peak * efficiency), bytes / (bandwidth * efficiency)) + launches * launch
+//   arithmetic = operations / (peak * efficiency), traffic = bytes / (bandwidth * efficiency)
+//   seconds = max(arithmetic, traffic) on a GPU, their sum on a CPU, + launches * launch
 //
-// Bandwidth is that of the level of memory that holds the node's operands and results. Efficiencies belong to
-// kinds of work and families of kernels, never to a node or a model. More bytes or more operations never take
-// less time. Nodes are added up as if each ran alone, one after the other: docs/performance.md says what that
-// leaves out.
+// Bandwidth is that of the level of memory that still holds an operand from its last touch; for a node alone,
+// of the level that holds all of its operands and results. Efficiencies belong to kinds of work and families
+// of kernels, never to a node or a model. More bytes or more operations never take less time. Steps are added
+// up, one after the other: docs/performance.md says what that leaves out.
 //
 //   const Machine m = read_machine("h200");                  // tools/machine_file.h, or filled by hand
 //   predict(m, graph, node).seconds;
@@ -14,6 +15,7 @@
 //   predict(m, *compile(graph)).total.seconds;               // core/runtime/prediction.h: as lowered
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -22,6 +24,7 @@
 #include <vector>
 
 #include "core/ir/graph.h"
+#include "core/plan/reuse.h"
 
 namespace ingot {
 
@@ -107,6 +110,12 @@ struct Lowered {
   double arithmetic = 1.0;  // of the operations that the registry counts, what the kernel computes (Step)
 };
 
+// Seconds of arithmetic and of traffic together. A GPU has other warps to run while some wait for memory;
+// what a CPU's core waits for it mostly waits for with nothing else to do.
+inline double together(const Machine& m, double arithmetic, double traffic) {
+  return m.threads > 0 ? arithmetic + traffic : std::max(arithmetic, traffic);
+}
+
 StepCost predict(const Machine& m, const Graph& graph, const Node& node, const Lowered& how = {});
 // The same of what a node is to the model: its work and these figures.
 struct Amounts {
@@ -115,6 +124,10 @@ struct Amounts {
   double results = 0.0;             // elements of the first result
   DType dtype = DType::F32;         // of the first operand
   double channels = 0.0;            // of the result, where lanes compute them; 0: of no account
+  // Within a program: the operands and results by how long ago they were touched. What `bytes` counts beyond
+  // them is read or written again, when the working set has passed. Empty: the node runs alone, again and
+  // again.
+  std::vector<Touched> touched{};
 };
 Amounts amounts_of(const Graph& graph, const Node& node);
 StepCost predict(const Machine& m, Work work, const Amounts& a, const Lowered& how = {});

@@ -30,6 +30,10 @@ struct Prediction {
 // steps there.
 Prediction predict(const Machine& m, const Program& program);
 
+// What each step of the schedule is to the cost model, within a program that runs again and again: its
+// operands are as far away as the steps between leave them. Views have nothing.
+std::vector<Amounts> amounts_of(const Program& program);
+
 // The largest first; steps of equal cost in the order of the schedule.
 std::vector<const PredictedStep*> costliest(const Prediction& p, std::size_t most);
 

@@ -32,8 +32,9 @@ namespace {
 
 constexpr std::int64_t kTile = 64;  // the period that the kernels hold in registers
 constexpr int kTables = 5;
-constexpr std::int64_t kStretch =
-    2048;  // floats that are added up before their sums: they stay in the first cache
+// Floats that are added up before their sums: they stay in the first cache. Where a period is long, as many
+// as make little of what each call has to do once a period; these stay in the second.
+constexpr std::int64_t kStretch = 2048, kStretchPeriods = 32;
 
 // How the channels of x[N, C, ...] lie in memory.
 struct Geometry {
@@ -190,8 +191,8 @@ class Images {
     const std::int64_t rest = (g.rows - from) * g.row_elements() * size_;
     if (rest != 0) std::memset(at(image, from * g.row_elements()), 0, static_cast<std::size_t>(rest));
   }
-  std::string kernel_name(const Geometry& g) const {
-    return cat(bf16_ ? "bf16:" : "", g.inner ? "rows:" : "planes:", name(cpu_level()));
+  std::string kernel_name(const Geometry& g, std::string_view of = "") const {
+    return cat(bf16_ ? "bf16:" : "", g.inner ? "rows:" : "planes:", of, name(cpu_level()));
   }
 
  private:
@@ -295,15 +296,15 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   if (relu && !from_x && !same_place(p.in(1), p.in(y_at))) return nullptr;
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
   const int parts = useful_threads(p.target.threads, p.in(1).numel());
-  const std::int64_t stretch = kStretch / g.period > 0 ? kStretch / g.period * g.period : g.period;
-  const bool wide = at.has_dy2 && m->kernels().wide_sum != nullptr;
-  const std::int64_t added = at.has_dy2 && (!has_residual || wide) ? stretch * parts : 0;
+  const std::int64_t stretch = std::max(kStretch / g.period, kStretchPeriods) * g.period;
+  const bool wide = at.has_dy2 && m->kernels().grad_stats_two != nullptr;
+  const std::int64_t added = at.has_dy2 && !has_residual && !wide ? stretch * parts : 0;
   Workspace sizes(nullptr);
   Buffers::carve(sizes, g, parts);
   sizes.take<float>(added);
   sizes.take<float>(from_x ? stretch * parts : 0);
   return make_step(
-      m->kernel_name(g),
+      m->kernel_name(g, at.has_dy2 ? "two:" : ""),
       [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
@@ -314,8 +315,6 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
         const void *dy = in[0], *x = in[1], *y = relu && !from_x ? in[y_at] : nullptr;
         const void* dy2 = dy2_at < 0 ? nullptr : in[dy2_at];
         void* dr = has_residual ? out[3] : nullptr;
-        // Calls use(at, length, gradient) for stretches of a piece, with the gradient added up in memory of
-        // the stretch or of the residual's gradient.
         // What masks a stretch: y, or what it was before the ReLU, computed again.
         const auto mask_of = [&](std::int64_t i, std::int64_t length, float* const* t,
                                  int part) -> const void* {
@@ -327,17 +326,23 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
         const auto by_stretch = [&](std::int64_t first, std::int64_t n, const auto& use) {
           for (std::int64_t i = first; i < first + n; i += stretch) use(i, std::min(stretch, first + n - i));
         };
+        // Calls use(at, length, gradient) for stretches of a piece, with the gradient added up in memory of
+        // the stretch or of the residual's gradient.
         const auto summed = [&](std::int64_t first, std::int64_t n, float* const* t, int part,
                                 const auto& use) {
           by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
             const void* mask = mask_of(i, length, t, part);
-            float* const own = stretches + part * stretch;
-            void* const u = dr == nullptr || wide ? own : m.at(dr, i);
-            if (wide)
-              k.wide_sum(m.at(dy, i), m.at(dy2, i), mask, own, length);
-            else
-              k.masked_sum(m.at(dy, i), m.at(dy2, i), mask, u, length);
+            void* const u = dr == nullptr ? stretches + part * stretch : m.at(dr, i);
+            k.masked_sum(m.at(dy, i), m.at(dy2, i), mask, u, length);
             use(i, length, u);
+          });
+        };
+        // Calls use(at, length, mask) for what is masked alike: all of a piece, or stretch by stretch.
+        const auto both = [&](std::int64_t first, std::int64_t n, float* const* t, int part,
+                              const auto& use) {
+          if (!from_x) return use(first, n, m.at(y, first));
+          by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
+            use(i, length, mask_of(i, length, t, part));
           });
         };
         const std::int64_t rows = valid_rows(g, has_valid ? in[5] : nullptr);
@@ -356,13 +361,14 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
                      [&](std::int64_t first, std::int64_t n, float* const* t, double* sum, double* dot,
                          float* scratch, int part) {
                        const float* mean = t[0];
-                       if (sums)
+                       if (wide)
+                         both(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* mask) {
+                           k.grad_stats_two(m.at(dy, i), m.at(dy2, i), mask, m.at(x, i), length, g.period,
+                                            mean, sum, dot, scratch);
+                         });
+                       else if (sums)
                          summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
-                           if (wide)
-                             k.wide_grad_stats(static_cast<const float*>(u), m.at(x, i), length, g.period,
-                                               mean, sum, dot, scratch);
-                           else
-                             k.grad_stats(u, nullptr, m.at(x, i), length, g.period, mean, sum, dot, scratch);
+                           k.grad_stats(u, nullptr, m.at(x, i), length, g.period, mean, sum, dot, scratch);
                          });
                        else if (from_x)
                          by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
@@ -388,11 +394,9 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
                 k.grad_apply(u, mask, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[3], t[4]);
               };
               if (wide)
-                summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
-                  const auto* sums_of = static_cast<const float*>(u);
-                  k.wide_grad_apply(sums_of, m.at(x, i), m.at(out[0], i), length, g.period, t[0], t[1], t[3],
-                                    t[4]);
-                  if (dr != nullptr) k.narrow(sums_of, m.at(dr, i), length);
+                both(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* mask) {
+                  k.grad_apply_two(m.at(dy, i), m.at(dy2, i), mask, m.at(x, i), m.at(out[0], i), m.at(dr, i),
+                                   length, g.period, t[0], t[1], t[3], t[4]);
                 });
               else if (dr != nullptr)
                 apply(m.at(dr, first), nullptr, first, n);

@@ -48,13 +48,13 @@ struct NormKernels {
                      std::int64_t period, const float* mean, const float* k1, const float* k2,
                      const float* k3);
 
-  // Half precision only: u, the sum of two gradients, in f32, because dgamma and dx follow from it unrounded.
-  void (*wide_sum)(const void* dy, const void* dy2, const void* y, float* u, std::int64_t n);
-  void (*narrow)(const float* u, void* to, std::int64_t n);
-  void (*wide_grad_stats)(const float* u, const void* x, std::int64_t n, std::int64_t period,
-                          const float* mean, double* sum, double* dot, float* scratch);
-  void (*wide_grad_apply)(const float* u, const void* x, void* dx, std::int64_t n, std::int64_t period,
-                          const float* mean, const float* k1, const float* k2, const float* k3);
+  // Half precision only: the same of g = dy + dy2, or 0 where y <= 0, which is never rounded; y may be null.
+  void (*grad_stats_two)(const void* dy, const void* dy2, const void* y, const void* x, std::int64_t n,
+                         std::int64_t period, const float* mean, double* sum, double* dot, float* scratch);
+  // u = g, rounded, where u is not null; u and dx may be dy or dy2.
+  void (*grad_apply_two)(const void* dy, const void* dy2, const void* y, const void* x, void* dx, void* u,
+                         std::int64_t n, std::int64_t period, const float* mean, const float* k1,
+                         const float* k2, const float* k3);
 };
 
 struct RowKernels {

@@ -1,4 +1,4 @@
-// Every generated kernel of every model, training and inference, compiles for every architecture that we
+// Every generated kernel of these models, training and inference, compiles for every architecture that we
 // build for: the tapes of the graphs as the compiler leaves them for a GPU.
 #include <algorithm>
 #include <map>
@@ -94,12 +94,9 @@ TEST_P(ModelKernelsCompile, ForEveryArchitecture) {
   RecordProperty("kernels", static_cast<int>(kernels.by_text.size()));
 }
 
-std::vector<std::string> model_names() {
-  std::vector<std::string> names;
-  for (const ModelInfo& m : models()) names.emplace_back(m.name);
-  return names;
-}
-INSTANTIATE_TEST_SUITE_P(All, ModelKernelsCompile, testing::ValuesIn(model_names()),
+// Not all models(): each is compiled three times for each architecture.
+INSTANTIATE_TEST_SUITE_P(All, ModelKernelsCompile,
+                         testing::Values("mlp", "lenet5", "simple_cnn", "resnet20", "resnet18", "resnet50"),
                          [](const testing::TestParamInfo<std::string>& p) { return p.param; });
 
 }  // namespace

@@ -2,12 +2,14 @@
 
   lenet5    1x28x28; conv1 1->6 5x5 pad 2, ReLU, max-pool 2, conv2 6->16 5x5, ReLU, max-pool 2, flatten (400),
             fc1 120, ReLU, fc2 84, ReLU, fc3. Keys conv1 conv2 fc1 fc2 fc3, each .weight and .bias.
-  resnet20  3x32x32; He et al. 2015, section 4.2: conv1 3x3 3->16 (no bias), bn1, ReLU; layer1..layer3 of three basic
+  resnet20, resnet32, resnet56, resnet110
+            of n = 3, 5, 9, 18 blocks a stage. 3x32x32; He et al. 2015, section 4.2: conv1 3x3 3->16 (no bias), bn1, ReLU; layer1..layer3 of n basic
             blocks each, 16, 32, 64 channels, the first block of layer2 and layer3 with stride 2; global average
             pool; fc. Where a block changes shape its shortcut is a projection (option B of the paper): downsample.0,
             a 1x1 convolution without bias, and downsample.1, a batch norm. Keys as in torchvision's ResNet,
             layer1.0.conv1.weight and so on.
-  resnet18, resnet50  torchvision's.
+  the names in TORCHVISION
+            torchvision's; googlenet without its auxiliary classifiers.
 """
 
 import torch
@@ -33,25 +35,25 @@ class LeNet5(nn.Module):
         return self.fc3(f.relu(self.fc2(x)))
 
 
-class ResNet20(nn.Module):
-    def __init__(self, num_classes):
+class CifarResNet(nn.Module):
+    def __init__(self, blocks, num_classes):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(16, 16, 1)
-        self.layer2 = self._stage(16, 32, 2)
-        self.layer3 = self._stage(32, 64, 2)
+        self.layer1 = self._stage(blocks, 16, 16, 1)
+        self.layer2 = self._stage(blocks, 16, 32, 2)
+        self.layer3 = self._stage(blocks, 32, 64, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64, num_classes)
 
     @staticmethod
-    def _stage(inputs, outputs, stride):
+    def _stage(blocks, inputs, outputs, stride):
         downsample = None
         if stride != 1 or inputs != outputs:
             downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
         first = BasicBlock(inputs, outputs, stride, downsample)
-        return nn.Sequential(first, BasicBlock(outputs, outputs), BasicBlock(outputs, outputs))
+        return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
 
     def forward(self, x):
         x = self.relu(self.bn1(self.conv1(x)))
@@ -59,13 +61,18 @@ class ResNet20(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-MAKERS = {
-    "lenet5": LeNet5,
-    "resnet20": ResNet20,
-    "resnet18": lambda num_classes: torchvision.models.resnet18(num_classes=num_classes),
-    "resnet50": lambda num_classes: torchvision.models.resnet50(num_classes=num_classes),
-}
+CIFAR = {"resnet20": 3, "resnet32": 5, "resnet56": 9, "resnet110": 18}
+TORCHVISION = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg11",
+               "vgg11_bn", "vgg16", "vgg16_bn", "squeezenet1_0", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small",
+               "mobilenet_v3_large", "densenet121", "googlenet", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
+               "efficientnet_b3", "convnext_tiny"]
+NAMES = ["lenet5", *CIFAR, *TORCHVISION]
 
 
 def make(name, num_classes):
-    return MAKERS[name](num_classes)
+    if name == "lenet5":
+        return LeNet5(num_classes)
+    if name in CIFAR:
+        return CifarResNet(CIFAR[name], num_classes)
+    more = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **more)

@@ -1,9 +1,13 @@
 // What every layer computes, against plain loops in double.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <memory>
 
+#include "core/autodiff/differentiate.h"
+#include "core/ops/reduce.h"
 #include "tests/layers/layer_run.h"
 
 namespace ingot {
@@ -316,6 +320,63 @@ TEST(LayerValues, ActivationsFlattenAndSoftmax) {
 }
 
 // --- dropout
+
+// torch.nn.functional.relu6, hardswish and hardsigmoid of these x, and the gradients of their sums.
+TEST(LayerValues, MobileActivations) {
+  const double kNan = std::nan("");
+  const std::vector<double> x{-4, -3, -1.5, 0, 1.5, 3, 5.5, 6, 7, kNan};
+  struct Case {
+    std::shared_ptr<Module> layer;
+    std::vector<double> y, slope;
+  };
+  const Case cases[] = {
+      {std::make_shared<ReLU6>(), {0, 0, 0, 0, 1.5, 3, 5.5, 6, 6, kNan}, {0, 0, 0, 0, 1, 1, 1, 0, 0}},
+      {std::make_shared<Hardswish>(),
+       {0, 0, -0.375, 0, 1.125, 3, 5.5, 6, 7, kNan},
+       {0, 0, 0, 0.5, 1, 1, 1, 1, 1}},
+      {std::make_shared<Hardsigmoid>(),
+       {0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, kNan},
+       {0, 0, 1.0 / 6, 1.0 / 6, 1.0 / 6, 0, 0, 0, 0}},
+  };
+  for (const Case& c : cases) {
+    Graph g;
+    const Value in = input(g, "x", {DType::F32, {10}});
+    const Value y = (*c.layer)(in);
+    output("y", y);
+    output("slope", differentiate(g, sum(y), std::array{in})[0]);
+    LayerRun run(g);
+    Tensor given(TensorType{DType::F32, {10}});
+    for (std::int64_t i = 0; i < 10; ++i) given.set(i, x[static_cast<std::size_t>(i)]);
+    const Tensor got = run(given), slope = run.session().output("slope");
+    for (std::size_t i = 0; i < 9; ++i) {
+      EXPECT_NEAR(got.get(static_cast<std::int64_t>(i)), c.y[i], 1e-6) << "x = " << x[i];
+      EXPECT_NEAR(slope.get(static_cast<std::int64_t>(i)), c.slope[i], 1e-6) << "slope at x = " << x[i];
+    }
+    EXPECT_TRUE(std::isnan(got.get(9)));
+  }
+}
+
+TEST(LayerValues, StochasticDepthDropsWholeRows) {
+  const Tensor x = Tensor::full({DType::F32, {1000, 2, 3, 1}}, 3.0);
+  StochasticDepth quarter(0.25);
+  EXPECT_TRUE(bitwise_equal(LayerRun(quarter, x.type())(x), x));
+  StochasticDepth none(0.0), all(1.0);
+  EXPECT_TRUE(bitwise_equal(LayerRun(none, x.type(), true)(x), x));
+  expect_near(LayerRun(all, x.type(), true)(x), std::vector<double>(6000, 0.0), 0.0);
+  LayerRun run(quarter, x.type(), true);
+  const Tensor y = run(x), y2 = run(x);
+  std::int64_t zeros = 0, both = 0;
+  for (std::int64_t row = 0; row < 1000; ++row) {
+    const double first = y.get(6 * row);
+    ASSERT_NEAR(first, first == 0.0 ? 0.0 : 4.0, 1e-6) << "row " << row;
+    for (std::int64_t i = 1; i < 6; ++i) ASSERT_EQ(y.get(6 * row + i), first) << "row " << row;
+    zeros += first == 0.0 ? 1 : 0;
+    both += first == 0.0 && y2.get(6 * row) == 0.0 ? 1 : 0;
+  }
+  // Six standard deviations of a binomial.
+  EXPECT_NEAR(static_cast<double>(zeros), 250.0, 83.0);
+  EXPECT_NEAR(static_cast<double>(both), 62.5, 46.0) << "every step must draw anew";
+}
 
 TEST(LayerValues, DropoutInInferenceIsTheIdentity) {
   Dropout drop("drop", 0.9);

@@ -122,6 +122,12 @@ TEST(LayerKeys, DropoutKeepsAGeneratorInTrainingOnly) {
   EXPECT_TRUE(layer_graph(drop, image(2, 3, 4, 4), false).states().empty());
 }
 
+TEST(LayerKeys, StochasticDepthKeepsAGeneratorInTrainingOnly) {
+  StochasticDepth drop(0.25);
+  EXPECT_EQ(keys_of(layer_graph(drop, image(2, 3, 4, 4), true)), (Keys{{"generator", "i64[2]"}}));
+  EXPECT_TRUE(layer_graph(drop, image(2, 3, 4, 4), false).states().empty());
+}
+
 // --- defaults, PyTorch's
 
 TEST(LayerDefaults, ArePyTorchs) {
@@ -227,6 +233,12 @@ TEST(LayerInit, ChosenWeights) {
   Conv2d conv("conv", 16, 32, {3, 5}, {.weight_init = kaiming_normal_fan_out(32, {3, 5})});
   LayerRun c(conv, image(1, 16, 6, 6));
   expect_normal(c.state("conv.weight"), std::sqrt(2.0 / (32.0 * 15.0)));
+  Conv2d still("conv", 2, 3, 1, {.bias_init = Init::constant(0.5)});
+  expect_near(LayerRun(still, image(1, 2, 2, 2)).state("conv.bias"), {0.5, 0.5, 0.5}, 0.0);
+  Linear fc("fc", 40, 100, {.weight_init = Init::normal(0.0, 0.01), .bias_init = Init::uniform(-2.0, 2.0)});
+  LayerRun l(fc, {DType::F32, {1, 40}});
+  expect_normal(l.state("fc.weight"), 0.01);
+  expect_uniform(l.state("fc.bias"), 2.0);
   Embedding e("e", 100, 40);
   expect_normal(LayerRun(e, {DType::I64, {1}}).state("e.weight"), 1.0);
   BatchNorm2d bn("bn", 3, {.weight_init = 0.0});
@@ -304,6 +316,8 @@ TEST(LayerErrors, NameTheLayerAndTheLine) {
   g.build.training = true;
   Dropout drop("drop1", 0.5);
   EXPECT_REFUSED(ShapeError, HERE(drop(whole)), "drop1", "floating");
+  StochasticDepth depth(0.5);
+  EXPECT_REFUSED(ShapeError, HERE(depth(whole)), "floating");
 }
 
 // A second layer of the same name must ask for the same shape.
@@ -327,6 +341,8 @@ TEST(LayerErrors, ConstructorsRefuseBadArguments) {
       says(message_of<UsageError>([] { Conv2d("conv1", 4, 8, 3, {.groups = 0}); }), "conv1", "groups", "0"));
   EXPECT_TRUE(says(message_of<UsageError>([] { Conv2d("conv1", 4, 9, 3, {.groups = 2}); }), "conv1",
                    "out_channels 9", "groups 2"));
+  for (const double p : {-0.1, 1.5, std::nan("")})
+    EXPECT_TRUE(says(message_of<UsageError>([&] { StochasticDepth depth(p); }), "StochasticDepth", "[0, 1]"));
   EXPECT_TRUE(says(message_of<UsageError>([] { Linear("fc", 0, 8); }), "fc", "in_features", "got 0"));
   EXPECT_TRUE(says(message_of<UsageError>([] { Linear("fc", 8, 0); }), "fc", "out_features", "got 0"));
   EXPECT_TRUE(says(message_of<UsageError>([] { BatchNorm2d("bn1", 0); }), "bn1", "num_features", "got 0"));

@@ -1,5 +1,5 @@
-// The cost model's arithmetic on a machine with round figures: which of its terms counts, that more work
-// never takes less time, and which efficiency a node gets.
+// The cost model's arithmetic on a machine with round figures: which of its terms counts, where operands come
+// from, that more work never takes less time, and which efficiency a node gets.
 #include "core/plan/cost_model.h"
 
 #include <gtest/gtest.h>
@@ -20,10 +20,10 @@ namespace {
 constexpr std::size_t kF32 = static_cast<std::size_t>(DType::F32);
 constexpr std::size_t kBF16 = static_cast<std::size_t>(DType::BF16);
 
+// A GPU, whose arithmetic and traffic overlap.
 Machine machine() {
   Machine m;
   m.name = "round";
-  m.threads = 2;
   m.launch_seconds = 1e-6;
   m.vector[kF32] = 1e9, m.matrix[kF32] = 1e10, m.matrix[kBF16] = 1e11;
   m.levels = {{"L2", 1e4, 1e11, true}, {"memory", 0.0, 1e10, false}};
@@ -68,6 +68,30 @@ TEST(CostModel, TheLevelThatHoldsTheWorkingSet) {
   EXPECT_DOUBLE_EQ(a_byte(80), 1e-10);
   EXPECT_GT(a_byte(60), 1.5e-11) << "between once and twice the L2";
   EXPECT_LT(a_byte(60), 9e-11);
+}
+
+TEST(CostModel, ACpuWaitsForItsOperands) {
+  Machine m = machine();
+  m.threads = 1;
+  const StepCost c = cost_of(m, product(100, 1000));
+  EXPECT_DOUBLE_EQ(c.seconds, 2e7 / 1e10 + c.bytes / 1e10 + 1e-6);
+  EXPECT_DOUBLE_EQ(c.roofline_seconds, 2e7 / 1e10);
+  EXPECT_EQ(c.bound, Bound::Compute);
+}
+
+// Operands come from where their last touch left them; what is read again comes from the working set's level.
+TEST(CostModel, OperandsThatACacheStillHas) {
+  Machine m = machine();
+  m.launch_seconds = 0.0, m.vector[kF32] = 1e18;
+  Amounts a{.flops = 1.0, .bytes = 30e3, .working_set = 30e3};
+  const auto seconds = [&](std::vector<Touched> touched) {
+    a.touched = std::move(touched);
+    return predict(m, Work::Elementwise, a).seconds;
+  };
+  EXPECT_DOUBLE_EQ(seconds({}), 30e3 / 1e10);
+  EXPECT_DOUBLE_EQ(seconds({{10e3, 5e3}, {20e3, 1e6}}), 10e3 / 1e11 + 20e3 / 1e10);
+  EXPECT_DOUBLE_EQ(seconds({{10e3, 5e3}}), 10e3 / 1e11 + 20e3 / 1e10) << "20 kB are read again";
+  EXPECT_DOUBLE_EQ(seconds({{30e3, 5e3}, {30e3, 1e6}}), 15e3 / 1e11 + 15e3 / 1e10) << "half is read";
 }
 
 TEST(CostModel, MoreWorkNeverTakesLess) {
@@ -176,7 +200,9 @@ TEST(CostModel, AGraphIsTheSumOfItsNodes) {
 }
 
 TEST(CostModel, ThreadsScaleWhatIsTheirs) {
-  const Machine one = with_threads(machine(), 1), many = with_threads(machine(), 64);
+  Machine cpu = machine();
+  cpu.threads = 2;
+  const Machine one = with_threads(cpu, 1), many = with_threads(cpu, 64);
   EXPECT_DOUBLE_EQ(one.matrix[kF32], 5e9);
   EXPECT_DOUBLE_EQ(one.levels[0].bytes, 5e3);
   EXPECT_DOUBLE_EQ(one.levels[0].bytes_per_second, 5e10);
@@ -184,9 +210,7 @@ TEST(CostModel, ThreadsScaleWhatIsTheirs) {
   EXPECT_DOUBLE_EQ(many.levels[0].bytes_per_second, 3.2e12);
   check_machine(one);
   check_machine(many);
-  Machine gpu = machine();
-  gpu.threads = 0;
-  EXPECT_DOUBLE_EQ(with_threads(gpu, 8).matrix[kF32], 1e10);
+  EXPECT_DOUBLE_EQ(with_threads(machine(), 8).matrix[kF32], 1e10) << "a GPU has none";
 }
 
 TEST(CostModel, RefusesWhatCannotBe) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
 #include "core/ops/view.h"
@@ -50,6 +52,40 @@ TEST(Prediction, TheSumOfTheStepsIsTheTotal) {
   EXPECT_EQ(all.total.launches, launches);
   EXPECT_EQ(all.total.flops, p->flops());
   EXPECT_GT(all.total.seconds, 0.0);
+}
+
+// A chain through small values leaves each in the cache for the next; what is read a second time at the end
+// of a long chain is not there any more.
+TEST(Prediction, WhatTheStepBeforeLeftInACache) {
+  constexpr std::int64_t kSize = 1 << 12;
+  Graph g;
+  Value x = input(g, "x", {DType::F32, {kSize}});
+  Value y = x;
+  for (int i = 0; i < 8; ++i) y = exp(y);
+  output("y", add(y, x));
+  const ProgramPtr p =
+      compile(g, {.target = Target::cpu(1), .optimise = false, .share_memory = false, .in_place = false});
+  const std::vector<Amounts> all = amounts_of(*p);
+  ASSERT_EQ(all.size(), 9u);
+  const double bytes = 4.0 * kSize;
+  const auto nearest = [&](const Amounts& a) {
+    double least = 1e30;
+    for (const Touched& t : a.touched) least = std::min(least, t.distance);
+    return least;
+  };
+  const auto furthest = [&](const Amounts& a) {
+    double most = 0.0;
+    for (const Touched& t : a.touched) most = std::max(most, t.distance);
+    return most;
+  };
+  for (std::size_t i = 1; i < all.size(); ++i) EXPECT_LE(nearest(all[i]), 3.0 * bytes) << i;
+  EXPECT_GE(furthest(all.back()), 8.0 * bytes);
+  Machine m = machine();
+  m.levels = {{"cache", 4.0 * bytes, 1e12, false}, {"memory", 0.0, 1e9, false}};
+  m.launch_seconds = 0.0, m.vector[0] = 1e30;
+  const Prediction predicted = predict(m, *p);
+  // Reads one value from the cache and writes another, which was touched one run ago.
+  EXPECT_NEAR(predicted.steps[4].cost.seconds, bytes / 1e9, 0.1 * bytes / 1e9);
 }
 
 TEST(Prediction, TheCostliestComeFirst) {

@@ -44,6 +44,25 @@ class Verbs(Program):
         self.assertNotIn("profile", bench)
         self.assertIn("version", json.loads(self.good("info", "--json")))
 
+    def test_models_are_listed_with_their_sizes(self):
+        listed = {m["name"]: m for m in json.loads(self.good("info", "models", "--json"))}
+        self.assertGreaterEqual(len(listed), 30)
+        vgg = listed["vgg11"]
+        for key, value in (("channels", 3), ("image_size", 224), ("least_image_size", 32), ("classes", 1000),
+                           ("parameters", 132863336), ("parameter_bytes", 4 * 132863336)):
+            self.assertEqual(vgg[key], value)
+        self.assertAlmostEqual(vgg["multiply_adds"] * 1e-9, 7.609, places=3)
+        text = self.good("info", "models")
+        row = next(line for line in text.splitlines() if line.startswith("vgg11 ")).split()
+        self.assertEqual(row[1:13], ["3", "x", "224", "x", "224", "1000", "132863336", "506.83", "MiB", "7.6091", "10^9", "VGG-11"])
+        self.bad("plan", "vgg11", "--image-size", "31", says=["vgg11", "32 x 32", "31 x 31"])
+
+    def test_a_model_of_the_zoo_trains(self):
+        out = self.path("run")
+        self.good(*self.train("--out", out, model="mobilenet_v3_small"))
+        result = json.loads(self.good("eval", out + "/weights.safetensors", "--data", self.data(), "--json"))
+        self.assertEqual(result["images"], 100)
+
     def test_plans_predict(self):
         for args in (["lenet5"], ["resnet20", "--mode", "infer", "--batch-size", "8", "--dtype", "bf16"]):
             self.check_prediction(json.loads(self.good("plan", *args, "--json")))
