@@ -41,7 +41,7 @@ const std::vector<Parameter> kParameters{
     {"w", {2, 2}, {1.0, -2.0, 0.5, 3.0}}, {"b", {3}, {0.25, -0.5, 2.0}}, {"zero", {1, 2}, {0.0, 0.0}}};
 
 Tensor tensor(const Numbers& v, const Shape& shape) {
-  const Tensor t(TensorType{DType::F32, shape});
+  Tensor t(TensorType{DType::F32, shape});
   for (std::size_t i = 0; i < v.size(); ++i) t.set(static_cast<std::int64_t>(i), v[i]);
   return t;
 }
