@@ -57,6 +57,9 @@ const Problem kProblems[] = {
     {"avg_pool2d_grad f32[16, 64, 28, 28] {input_shape=[16, 64, 56, 56]}"},
     {"adaptive_avg_pool2d f32[16, 512, 7, 7]"},
     {"adaptive_avg_pool2d_grad f32[16, 512, 1, 1] {input_shape=[16, 512, 7, 7]}"},
+    {"resize2d f32[16, 64, 28, 28] {output_size=[56, 56], mode=\"bilinear\", coordinates=\"half_pixel\"}"},
+    {"resize2d_grad f32[16, 64, 56, 56] {input_shape=[16, 64, 28, 28], mode=\"bilinear\", "
+     "coordinates=\"half_pixel\"}"},
     {"batch_norm f32[16, 64, 112, 112] f32[64] f32[64] f32[64] f32[64] {activation=\"relu\"}"},
     {"batch_norm f32[128, 16, 32, 32] f32[16] f32[16] f32[16] f32[16]"},
     {"batch_norm_grad f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64]"},
@@ -69,6 +72,8 @@ const Problem kProblems[] = {
     {"batch_norm_infer f32[16, 64, 56, 56] f32[64] f32[64] f32[64] f32[64]"},
     {"layer_norm f32[1024, 768] f32[768] f32[768] {axis=1}"},
     {"layer_norm_grad f32[1024, 768] f32[1024, 768] f32[768] f32[1024] f32[1024] {axis=1}"},
+    {"group_norm f32[16, 64, 56, 56] f32[64] f32[64] {groups=32}"},
+    {"group_norm_grad f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[16, 32] f32[16, 32] {groups=32}"},
     {"softmax f32[1024, 1024]"},
     {"softmax_grad f32[1024, 1024] f32[1024, 1024]"},
     {"log_softmax f32[1024, 1000]"},
