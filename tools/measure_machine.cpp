@@ -91,7 +91,7 @@ std::vector<MemoryLevel> measure_levels(int threads, double seconds) {
 
 // What a training step takes at the peak where it is sampled: all models are seen for the same time, once
 // with most of their operands in the caches, and once with most of them beyond.
-constexpr double kProbes[] = {0.02, 0.08};
+constexpr double kProbes[] = {0.02, 0.4};
 
 // A batch at which a training step takes this long at the peak.
 std::int64_t probe_batch(const ProgramArguments& a, double peak, double seconds) {
