@@ -1,7 +1,5 @@
 #include "layers/image_layers.h"
 
-#include <cmath>
-
 #include "core/ops/conv_transpose.h"
 #include "core/ops/normalize.h"
 #include "core/ops/rearrange.h"
@@ -12,6 +10,7 @@ namespace ingot {
 
 using detail::require_positive;
 using detail::titled;
+using detail::uniform_bound;
 
 ConvTranspose2d::ConvTranspose2d(std::string name, std::int64_t in_channels, std::int64_t out_channels,
                                  Pair kernel_size, ConvTranspose2dOptions options)
@@ -20,26 +19,18 @@ ConvTranspose2d::ConvTranspose2d(std::string name, std::int64_t in_channels, std
       out_(out_channels),
       kernel_(kernel_size),
       options_(std::move(options)) {
-  const std::string title = titled("ConvTranspose2d", this->name());
-  require_positive(title, "in_channels", in_);
-  require_positive(title, "out_channels", out_);
-  require_positive(title, "kernel height", kernel_.h);
-  require_positive(title, "kernel width", kernel_.w);
-  require_positive(title, "groups", options_.groups);
-  if (in_ % options_.groups != 0 || out_ % options_.groups != 0)
-    throw UsageError(cat(title, ": in_channels ", in_, " and out_channels ", out_,
-                         " must be multiples of groups ", options_.groups));
+  detail::check_convolution(titled("ConvTranspose2d", this->name()), in_, out_, kernel_.h, kernel_.w,
+                            options_.groups);
 }
 
 Value ConvTranspose2d::forward(Value x) {
   // PyTorch counts the weight's second axis as what comes in.
   const std::int64_t fan_in = out_ / options_.groups * kernel_.h * kernel_.w;
-  const double b = 1.0 / std::sqrt(static_cast<double>(fan_in));
   const TensorType weight_type{DType::F32, {in_, out_ / options_.groups, kernel_.h, kernel_.w}};
   const Value w =
-      parameter(x.graph(), "weight", weight_type, options_.weight_init.value_or(Init::uniform(-b, b)));
+      parameter(x.graph(), "weight", weight_type, options_.weight_init.value_or(uniform_bound(fan_in)));
   Value bias;
-  if (options_.bias) bias = parameter(x.graph(), "bias", {DType::F32, {out_}}, Init::uniform(-b, b));
+  if (options_.bias) bias = parameter(x.graph(), "bias", {DType::F32, {out_}}, uniform_bound(fan_in));
   ConvTranspose2dArgs args;
   args.stride = options_.stride.array();
   args.padding = options_.padding.array();

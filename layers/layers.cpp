@@ -18,13 +18,9 @@ namespace ingot {
 
 using detail::require_positive;
 using detail::titled;
+using detail::uniform_bound;
 
 namespace {
-
-Init uniform_bound(std::int64_t fan_in) {
-  const double b = fan_in > 0 ? 1.0 / std::sqrt(static_cast<double>(fan_in)) : 0.0;
-  return Init::uniform(-b, b);
-}
 
 void require_probability(const std::string& layer, double p) {
   if (!(p >= 0.0 && p <= 1.0)) throw UsageError(cat(layer, ": p must be in [0, 1], got ", p));
@@ -48,15 +44,7 @@ Conv2d::Conv2d(std::string name, std::int64_t in_channels, std::int64_t out_chan
       out_(out_channels),
       kernel_(kernel_size),
       options_(std::move(options)) {
-  const std::string title = titled("Conv2d", this->name());
-  require_positive(title, "in_channels", in_);
-  require_positive(title, "out_channels", out_);
-  require_positive(title, "kernel height", kernel_.h);
-  require_positive(title, "kernel width", kernel_.w);
-  require_positive(title, "groups", options_.groups);
-  if (in_ % options_.groups != 0 || out_ % options_.groups != 0)
-    throw UsageError(cat(title, ": in_channels ", in_, " and out_channels ", out_,
-                         " must be multiples of groups ", options_.groups));
+  detail::check_convolution(titled("Conv2d", this->name()), in_, out_, kernel_.h, kernel_.w, options_.groups);
 }
 
 Value Conv2d::forward(Value x) {

@@ -3,8 +3,9 @@
 // 9(2), 1970). Steps are taken to pass through all of their ranges side by side, once.
 //
 //   ReuseDistances reuse;
-//   reuse.step({{0, 4096}, {4096, 8192}});                  // reads one, writes the other
-//   reuse.step({{4096, 8192}, {8192, 12288}})[0].distance;  // 4096 of its own, the first 4096 a half...
+//   const std::vector<MemoryRange> step = {{0, 4096}, {4096, 8192}};  // reads one, writes the other
+//   reuse.step(step);
+//   reuse.step(step)[0];  // 8192 bytes, each after 8192: all that the step touches
 //
 // A program that repeats: let one run pass, and take the distances of the second.
 #pragma once
