@@ -57,7 +57,7 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
 list(REMOVE_ITEM once_sources ${PROJECT_SOURCE_DIR}/core/runtime/session.cpp ${PROJECT_SOURCE_DIR}/core/runtime/step.cpp)
-set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/freeze.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/explain.cpp train/freeze.cpp train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp
   data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")

@@ -19,6 +19,7 @@ using Action = std::function<int()>;
 Action add_train(CLI::App& app);
 Action add_eval(CLI::App& app);
 Action add_predict(CLI::App& app);
+Action add_explain(CLI::App& app);
 Action add_plan(CLI::App& app);
 Action add_graph(CLI::App& app);
 Action add_bench(CLI::App& app);

@@ -577,6 +577,9 @@ const SkippedSamples& Trainer::skipped() const {
   return impl_->left_out;
 }
 
+const std::shared_ptr<Module>& Trainer::model() const {
+  return impl_->model;
+}
 const Progress& Trainer::progress() const {
   return impl_->progress;
 }

@@ -161,6 +161,7 @@ class Trainer {
   // Training samples that the last fit() left out.
   const SkippedSamples& skipped() const;
 
+  const std::shared_ptr<Module>& model() const;
   const Progress& progress() const;
   const TrainerOptions& options() const;
   // The states by name: parameters and buffers, and the optimiser's after fit() has begun.
