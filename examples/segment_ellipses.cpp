@@ -57,7 +57,7 @@ int main(int argc, char** argv) try {
   const Value mask = input(g, "mask", type), logits = (*net)(input(g, "x", type));
   const Value loss = bce_with_logits(logits, mask) + dice_loss(sigmoid(logits), mask);
   output("loss", loss);
-  adam({.lr = 3e-3, .schedule = cosine(steps)})->minimize(loss);
+  adam({.lr = 2e-2, .schedule = cosine(steps)})->minimize(loss);
   Session session(compile(g), {.seed = 1, .guard = "loss"});
   for (std::int64_t step = 0; step < steps; ++step) {
     for (std::int64_t i = 0; i < kBatch; ++i)
