@@ -45,6 +45,17 @@ std::optional<Backend::Layouts> accelerated_layouts(const Problem& p, const std:
   return widened_layouts(table(), p, state_free);
 }
 
+// The kernel that takes the node in its own layouts; "" where it would run by the reference.
+std::string kernel_of(const Graph& graph, const Node& node, const Target& target) {
+  const auto l = accelerated_layouts({graph, node, target}, std::vector<bool>(node.inputs.size(), true));
+  if (!l) return "";
+  Graph laid = graph;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) laid.value(node.inputs[i]).type.layout = l->inputs[i];
+  laid.value(node.outputs[0]).type.layout = l->outputs[0];
+  const auto step = first_that_accepts({laid, node, target});
+  return step == nullptr ? "" : step->kernel;
+}
+
 std::string refusal(const Problem& p) {
   const OpDef* def = Registry::instance().find(p.node.op);
   if (table().find(p.node.op) == nullptr && (def == nullptr || def->reference == nullptr))
@@ -113,6 +124,12 @@ class CpuBackend final : public Backend {
       for (const ValueId v : node.outputs)
         if (useful_threads(2, graph.type(v).numel()) > 1) return false;
     const ThreadScope threads(target.threads);
+    if (node.op == "conv2d") {  // asked about its activation: is it the kernel that would run without?
+      Node plain = node;
+      plain.attrs = node.attrs.with("activation", std::string());
+      const std::string kernel = kernel_of(graph, node, target);
+      return !kernel.empty() && kernel == kernel_of(graph, plain, target);
+    }
     return accelerated_layouts({graph, node, target}, std::vector<bool>(node.inputs.size(), true))
         .has_value();
   }

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "core/base/error.h"
+#include "core/ops/activation.h"
 #include "cpu/threads.h"
 
 namespace ingot::cpu {
@@ -197,14 +198,32 @@ std::optional<dnnl::primitive_attr> epilogue_attr(std::string_view activation, c
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::post_ops ops;
   if (residual != nullptr) ops.append_binary(dnnl::algorithm::binary_add, *residual);
-  if (activation == "relu")
-    ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-  else if (activation == "tanh")
-    ops.append_eltwise(dnnl::algorithm::eltwise_tanh, 0.0f, 0.0f);
-  else if (activation == "sigmoid")
-    ops.append_eltwise(dnnl::algorithm::eltwise_logistic, 0.0f, 0.0f);
-  else if (!activation.empty())
-    return std::nullopt;
+  using Function = dnnl::algorithm;
+  const Activation a = activation_of("oneDNN", activation);
+  switch (a.function) {
+    case ScalarOp::None:
+      break;
+    case ScalarOp::Relu:
+      if (a.has_top())
+        ops.append_eltwise(Function::eltwise_clip, 0.0f, static_cast<float>(a.most));
+      else
+        ops.append_eltwise(Function::eltwise_relu, 0.0f, 0.0f);
+      break;
+    case ScalarOp::Tanh:
+      ops.append_eltwise(Function::eltwise_tanh, 0.0f, 0.0f);
+      break;
+    case ScalarOp::Sigmoid:
+      ops.append_eltwise(Function::eltwise_logistic, 0.0f, 0.0f);
+      break;
+    case ScalarOp::Silu:
+      ops.append_eltwise(Function::eltwise_swish, 1.0f, 0.0f);
+      break;
+    case ScalarOp::HardSwish:
+      ops.append_eltwise(Function::eltwise_hardswish, 1.0f / 6.0f, 0.5f);
+      break;
+    default:
+      return std::nullopt;
+  }
   attr.set_post_ops(ops);
   return attr;
 }

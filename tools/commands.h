@@ -10,6 +10,7 @@
 #include "core/runtime/program.h"
 #include "models/models.h"
 #include "optim/optimizer.h"
+#include "train/freeze.h"
 
 namespace ingot::tools {
 
@@ -77,6 +78,7 @@ struct ProgramArguments {
   LossScaleArguments loss_scale;
   std::string mode = "train", dump_passes, optimizer = "sgd";
   std::vector<std::string> skip_passes;
+  FreezeOptions freeze;
   void add_to(CLI::App& app);
   Graph graph(std::int64_t batch) const;
   ProgramPtr program(std::int64_t batch) const;

@@ -1,5 +1,6 @@
 #include "core/ops/conv.h"
 
+#include "core/ops/activation.h"
 #include "core/ops/check.h"
 #include "core/ops/reduce.h"
 #include "core/ops/reference.h"
@@ -80,7 +81,7 @@ void check_dy(const InferArgs& a, int i, const Shape& expected) {
 std::vector<TensorType> infer_conv2d(const InferArgs& a) {
   const auto& at = a.attrs.as<Conv2dAttrs>();
   ops::check_count(a, 2u + at.has_bias + at.has_residual, "(x, weight, [bias], [residual])");
-  ops::activation_op(a.op, at.activation);
+  activation_of(a.op, at.activation);
   check_image(a, 0, "x [N, C, H, W]");
   check_image(a, 1, "weight [O, C/groups, KH, KW]");
   const Shape y = output_shape(a, at, a.shape(0), a.shape(1));
@@ -172,7 +173,7 @@ std::vector<Value> grad_grad_weight(GradContext& c) {
 void reference_conv2d(const RefArgs& r) {
   const auto& at = r.attrs.as<Conv2dAttrs>();
   const Geometry g = geometry(at, r.inputs[0].shape(), r.inputs[1].shape(), r.outputs[0].shape());
-  const ScalarOp act = ops::activation_op("conv2d", at.activation);
+  const Activation act = activation_of("conv2d", at.activation);
   ops::visit_floating("conv2d", r.outputs[0].dtype(), [&]<class T>() {
     const T *x = r.inputs[0].data<T>(), *w = r.inputs[1].data<T>();
     const T* bias = at.has_bias ? r.inputs[2].data<T>() : nullptr;
@@ -199,7 +200,7 @@ void reference_conv2d(const RefArgs& r) {
               }
             }
             if (residual != nullptr) acc += static_cast<double>(residual[at_y]);
-            y[at_y] = static_cast<T>(ops::activate(act, acc));
+            y[at_y] = static_cast<T>(activate(act, acc));
           }
   });
 }

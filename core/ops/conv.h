@@ -9,8 +9,8 @@
 // x[N, C, H, W], w[O, C/groups, KH, KW], bias[O], residual of y's shape; one floating dtype. Reads outside of
 // x are zero. The output is floor((H + 2 p - d (KH - 1) - 1) / s) + 1 high. stride, padding and dilation are
 // pairs (height, width) in pixels. groups == C == O is depthwise convolution. bias, residual and activation
-// are present only when the attributes say so; gradients must be taken before an activation is set. The
-// gradient of the bias is the sum of dy over axes 0, 2 and 3.
+// (core/ops/activation.h) are present only when the attributes say so; gradients must be taken before an
+// activation is set. The gradient of the bias is the sum of dy over axes 0, 2 and 3.
 //
 // The three ops are linear in each operand, and each is made of the other two when differentiated, so second
 // derivatives exist.

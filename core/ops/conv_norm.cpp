@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/ops/activation.h"
 #include "core/ops/check.h"
 #include "core/ops/norm.h"
 #include "core/ops/reference.h"
@@ -108,8 +109,7 @@ std::vector<TensorType> infer_apply_two(const InferArgs& a) {
   ops::check_count(a, 10u + at.has_valid,
                    "(x, gamma, beta, save_mean, save_rstd, the same of a second, [valid_rows])");
   if (at.has_residual) throw UsageError(cat(a.op, ": the second batch norm is the residual"));
-  if (!at.activation.empty() && at.activation != "relu")
-    throw UsageError(cat(a.op, ": activation must be 'relu' or '' (none), got '", at.activation, "'"));
+  clip_of(a.op, at.activation);
   ops::check_floating(a, 0, "x");
   if (a.shape(0).rank() < 2)
     throw ShapeError(cat(a.op, ": x must have at least the axes [N, C], got shape ", to_string(a.shape(0))));
@@ -231,6 +231,7 @@ void reference_grad_apply(const RefArgs& r) {
 
 void reference_apply_two(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormApplyAttrs>();
+  const Activation act = clip_of("batch_norm_apply_two", at.activation);
   const Shape& x = r.inputs[0].shape();
   const std::int64_t rows = counted(r, at.has_valid, 10, x[0]);
   const std::int64_t end = x[0] == 0 ? 0 : x.numel() / x[0] * rows;
@@ -240,8 +241,7 @@ void reference_apply_two(const RefArgs& r) {
       double v = 0.0;
       for (const std::size_t k : {0u, 5u})
         v += (in(k, i) - in(k + 3, c)) * in(k + 1, c) * in(k + 4, c) + in(k + 2, c);
-      if (!at.activation.empty() && v < 0.0) v = 0.0;
-      r.outputs[0].data<T>()[i] = i < end ? static_cast<T>(v) : T(0);
+      r.outputs[0].data<T>()[i] = i < end ? static_cast<T>(activate(act, v)) : T(0);
     });
   });
 }

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "core/ops/activation.h"
 #include "core/ops/check.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/reduce.h"
@@ -23,7 +24,7 @@ Shape batch_of(const Shape& s) {
 std::vector<TensorType> infer_matmul(const InferArgs& a) {
   const auto& at = a.attrs.as<MatmulAttrs>();
   ops::check_count(a, 2u + at.has_bias + at.has_residual, "(a, b, [bias], [residual])");
-  ops::activation_op(a.op, at.activation);
+  activation_op(a.op, at.activation);
   ops::check_floating(a, 0, "a");
   ops::check_dtype(a, 1, "b (whose dtype is that of a)", a.dtype(0));
   for (const int i : {0, 1})
@@ -92,7 +93,7 @@ void reference_matmul(const RefArgs& r) {
   const auto& at = r.attrs.as<MatmulAttrs>();
   const MatmulSizes s =
       matmul_sizes(r.inputs[0].shape(), r.inputs[1].shape(), at.transpose_a, at.transpose_b);
-  const ScalarOp act = ops::activation_op("matmul", at.activation);
+  const Activation act{activation_op("matmul", at.activation)};
   ops::visit_floating("matmul", r.outputs[0].dtype(), [&]<class T>() {
     const T* bias = at.has_bias ? r.inputs[2].data<T>() : nullptr;
     const T* residual = at.has_residual ? r.inputs[2u + at.has_bias].data<T>() : nullptr;
@@ -107,7 +108,7 @@ void reference_matmul(const RefArgs& r) {
             acc += static_cast<double>(a[i * am + k * ak]) * static_cast<double>(b[k * bk + j * bn]);
           if (bias != nullptr) acc += static_cast<double>(bias[j]);
           if (residual != nullptr) acc += static_cast<double>(residual[out]);
-          r.outputs[0].data<T>()[out] = static_cast<T>(ops::activate(act, acc));
+          r.outputs[0].data<T>()[out] = static_cast<T>(activate(act, acc));
         }
     };
     // Offsets of the matrices, in elements, over the broadcast batch axes.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/ops/activation.h"
 #include "core/ops/check.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/reduce.h"
@@ -16,11 +17,6 @@ namespace {
 
 void check_eps(const InferArgs& a, double eps) {
   if (!(eps >= 0.0)) throw UsageError(cat(a.op, ": eps must be 0 or more, got ", eps));
-}
-
-void check_activation(const InferArgs& a, const std::string& activation) {
-  if (!activation.empty() && activation != "relu")
-    throw UsageError(cat(a.op, ": activation must be 'relu' or '' (none), got '", activation, "'"));
 }
 
 // A parameter or statistic of `x`: its dtype, or f32 beside a 16-bit x. `params` is the dtype that the first
@@ -51,7 +47,7 @@ std::vector<TensorType> infer_batch_norm(const InferArgs& a) {
   ops::check_count(a, 5u + at.has_valid + at.has_residual,
                    "(x, gamma, beta, running_mean, running_var, [valid_rows], [residual])");
   check_eps(a, at.eps);
-  check_activation(a, at.activation);
+  clip_of(a.op, at.activation);
   if (!(at.momentum >= 0.0 && at.momentum <= 1.0))
     throw UsageError(cat(a.op, ": momentum must be in [0, 1], got ", at.momentum));
   check_channels(a, 0);
@@ -79,7 +75,7 @@ std::vector<TensorType> infer_batch_norm_grad(const InferArgs& a) {
   ops::check_count(a, 5u + at.has_valid + has_y + at.has_dy2,
                    "(dy, x, gamma, save_mean, save_rstd, [valid_rows], [y | beta], [dy2])");
   check_eps(a, at.eps);
-  check_activation(a, at.activation);
+  clip_of(a.op, at.activation);
   check_channels(a, 1);
   const Shape& x = a.shape(1);
   const Shape channels{x[1]};
@@ -111,7 +107,7 @@ std::vector<TensorType> infer_batch_norm_apply(const InferArgs& a) {
   const auto& at = a.attrs.as<BatchNormApplyAttrs>();
   ops::check_count(a, 5u + at.has_valid + at.has_residual,
                    "(x, gamma, beta, save_mean, save_rstd, [valid_rows], [residual])");
-  check_activation(a, at.activation);
+  clip_of(a.op, at.activation);
   check_channels(a, 0);
   constexpr std::string_view names[] = {"x", "gamma [C]", "beta [C]", "save_mean [C]", "save_rstd [C]"};
   for (int i = 1; i <= 4; ++i)
@@ -252,6 +248,7 @@ std::int64_t valid_rows(const RefArgs& r, bool has_valid, std::int64_t rows) {
 
 void reference_batch_norm(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormAttrs>();
+  const Activation act = clip_of("batch_norm", at.activation);
   const Channels g(r.inputs[0].shape());
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm", r.outputs[0].dtype(), [&]<class T>() {
@@ -280,8 +277,7 @@ void reference_batch_norm(const RefArgs& r) {
       g.each(c, 0, valid, [&](std::int64_t i) {
         double v = (static_cast<double>(in(0)[i]) - mean) * rstd * gamma + beta;
         if (residual != nullptr) v += static_cast<double>(residual[i]);
-        if (!at.activation.empty() && v < 0.0) v = 0.0;
-        out(0)[i] = static_cast<T>(v);
+        out(0)[i] = static_cast<T>(activate(act, v));
       });
       g.each(c, valid, g.rows, [&](std::int64_t i) { out(0)[i] = T(0); });
     }
@@ -290,6 +286,7 @@ void reference_batch_norm(const RefArgs& r) {
 
 void reference_batch_norm_grad(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormGradAttrs>();
+  const Activation act = clip_of("batch_norm_grad", at.activation);
   const Channels g(r.inputs[1].shape());
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm_grad", r.outputs[0].dtype(), [&]<class T>() {
@@ -306,8 +303,8 @@ void reference_batch_norm_grad(const RefArgs& r) {
       // The gradient before the activation.
       const auto normal = [&](std::int64_t i) { return (static_cast<double>(x[i]) - mean) * rstd; };
       const auto up = [&](std::int64_t i) {
-        if (y != nullptr && y[i] <= T(0)) return 0.0;
-        if (beta != nullptr && normal(i) * gamma + static_cast<double>(beta[c]) <= 0.0) return 0.0;
+        if (y != nullptr && act.flat(static_cast<double>(y[i]))) return 0.0;
+        if (beta != nullptr && act.flat(normal(i) * gamma + static_cast<double>(beta[c]))) return 0.0;
         if (dy2 == nullptr) return static_cast<double>(dy[i]);
         return static_cast<double>(dy[i]) + static_cast<double>(dy2[i]);
       };
@@ -334,6 +331,7 @@ void reference_batch_norm_grad(const RefArgs& r) {
 
 void reference_batch_norm_apply(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormApplyAttrs>();
+  const Activation act = clip_of("batch_norm_apply", at.activation);
   const Channels g(r.inputs[0].shape());
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm_apply", r.outputs[0].dtype(), [&]<class T>() {
@@ -345,8 +343,7 @@ void reference_batch_norm_apply(const RefArgs& r) {
       g.each(c, 0, valid, [&](std::int64_t i) {
         double v = (in(0, i) - in(3, c)) * scale + in(2, c);
         if (at.has_residual) v += in(5u + at.has_valid, i);
-        if (!at.activation.empty() && v < 0.0) v = 0.0;
-        r.outputs[0].data<T>()[i] = static_cast<T>(v);
+        r.outputs[0].data<T>()[i] = static_cast<T>(activate(act, v));
       });
       g.each(c, valid, g.rows, [&](std::int64_t i) { r.outputs[0].data<T>()[i] = T(0); });
     }

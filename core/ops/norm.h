@@ -16,13 +16,13 @@
 // is f16 or bf16. valid_rows (an i32 scalar, present when has_valid) says that only the first so many of the
 // N rows count: a short last batch gives the numbers of a batch of that size. In the other rows y, dx and
 // dresidual are 0; with no valid row the running statistics stay.
-// residual and activation ("relu" or "") are an epilogue; batch_norm_grad then reads y to mask dy and yields
-// the residual's gradient. With mask_from_x it is given beta in the place of y, and finds where the ReLU was
-// flat from x and the statistics: y had no residual, and need not be kept or read. dy2 (present when has_dy2)
-// is a second gradient, added to dy before the mask: what two readers of y send back need not be added
-// elsewhere. batch_norm_apply yields y again from the statistics that were kept, to their rounding; passes
-// put it where y is needed and was not kept. Training on a single value per channel is refused, as in
-// PyTorch.
+// residual and activation ("relu", "relu6" or "") are an epilogue; batch_norm_grad then reads y to mask dy
+// and yields the residual's gradient. With mask_from_x it is given beta in the place of y, and finds where
+// the activation was flat from x and the statistics: y had no residual, and need not be kept or read. dy2
+// (present when has_dy2) is a second gradient, added to dy before the mask: what two readers of y send back
+// need not be added elsewhere. batch_norm_apply yields y again from the statistics that were kept, to their
+// rounding; passes put it where y is needed and was not kept. Training on a single value per channel is
+// refused, as in PyTorch.
 //
 // Layer norm (Ba et al. 2016, arXiv 1607.06450): x is normalised over the axes from `axis` on. gamma and beta
 // have the shape of those axes, mean and rstd that of the axes before.

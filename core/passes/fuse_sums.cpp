@@ -133,7 +133,8 @@ class SumsFusion {
     std::uint32_t root = i;  // where the masked gradient is made
     std::vector<ValueId> gradients{n.inputs[0]};
     ValueId beta, residual;
-    const std::size_t mask = 5u + at.has_valid;  // y or beta
+    const std::size_t mask = 5u + at.has_valid;                     // y or beta
+    if (!at.activation.empty() && at.activation != "relu") return;  // what the op masks by
     if (at.mask_from_x) {
       if (at.has_dy2 || at.has_residual) return;
       beta = n.inputs[mask];

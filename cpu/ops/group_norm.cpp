@@ -92,7 +92,7 @@ std::unique_ptr<Step> lower_group_norm(const Problem& p) {
               g.image, b, g.inner, 1, 2,
               [&](std::int64_t first, std::int64_t n, float* const* t, int) {
                 k.scale_shift(m.at(in[0], at + first), nullptr, m.at(out[0], at + first), n, g.image.period,
-                              t[0], t[1], false);
+                              t[0], t[1], {});
               },
               no_after);
         });

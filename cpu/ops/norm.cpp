@@ -7,8 +7,10 @@
 // rounded.
 #include "core/ops/norm.h"
 
+#include <array>
 #include <cmath>
 
+#include "core/ops/activation.h"
 #include "cpu/ops/norm_passes.h"
 
 namespace ingot::cpu {
@@ -21,9 +23,23 @@ namespace {
 // as make little of what each call has to do once a period; these stay in the second.
 constexpr std::int64_t kStretch = 2048, kStretchPeriods = 32;
 
+// Tables that leave elements as they are.
+constexpr std::int64_t kUnit = 64;
+constexpr auto kZeros = std::array<float, kUnit>{};
+constexpr auto kOnes = [] {
+  auto a = kZeros;
+  a.fill(1.0f);
+  return a;
+}();
+
 std::int64_t valid_rows(const Geometry& g, const void* valid) {
   return valid == nullptr ? g.rows
                           : std::clamp<std::int64_t>(*static_cast<const std::int32_t*>(valid), 0, g.rows);
+}
+
+Cut cut_of(const Activation& a) {
+  if (a.none()) return {};
+  return {.least = 0.0f, .most = static_cast<float>(a.most)};
 }
 
 std::unique_ptr<Step> lower_forward(const Problem& p) {
@@ -33,8 +49,8 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
   if (!m || !geometry_of(p.in(0), g) || !same_place(p.in(0), p.out(0))) return nullptr;
   const int residual_at = at.has_residual ? 5 + at.has_valid : -1;
   if (at.has_residual && !same_place(p.in(0), p.in(residual_at))) return nullptr;
-  const bool relu = at.activation == "relu", has_valid = at.has_valid;
-  if (!relu && !at.activation.empty()) return nullptr;
+  const Cut cut = cut_of(clip_of(p.node.op, at.activation));
+  const bool has_valid = at.has_valid;
   const int parts = useful_threads(p.target.threads, p.in(0).numel());
   const double eps = at.eps, momentum = at.momentum;
   std::vector<std::array<int, 2>> in_place{{0, 0}, {3, 3}, {4, 4}};
@@ -78,7 +94,7 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
             g, b, parts, rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
               k.scale_shift(m.at(x, first), m.at(residual, first), m.at(out[0], first), n, g.period, t[0],
-                            t[1], relu);
+                            t[1], cut);
             },
             no_after);
         m.zero_rows(g, out[0], rows);
@@ -92,11 +108,12 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   const auto m = Images::of(p, 1);
   if (!m || !geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
     return nullptr;
-  const bool relu = at.activation == "relu", has_valid = at.has_valid, has_residual = at.has_residual;
+  const Activation act = clip_of(p.node.op, at.activation);
+  const bool relu = !act.none(), has_valid = at.has_valid, has_residual = at.has_residual;
   const int dy2_at = at.has_dy2 ? p.num_inputs() - 1 : -1;
-  if (!relu && !at.activation.empty()) return nullptr;
   if (at.has_dy2 && !same_place(p.in(1), p.in(dy2_at))) return nullptr;
-  const bool from_x = at.mask_from_x;
+  // A stretch's mask is made before it is used where y is not at hand, or not positive where it counts.
+  const bool from_x = at.mask_from_x, made = from_x || act.has_top();
   const int y_at = relu ? 5 + at.has_valid : -1;  // or beta's
   if (relu && !from_x && !same_place(p.in(1), p.in(y_at))) return nullptr;
   if (has_residual && !same_place(p.in(1), p.out(3))) return nullptr;
@@ -107,25 +124,31 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   Workspace sizes(nullptr);
   Buffers::carve(sizes, g, parts);
   sizes.take<float>(added);
-  sizes.take<float>(from_x ? stretch * parts : 0);
+  sizes.take<float>(made ? stretch * parts : 0);
   return make_step(
       m->kernel_name(g, at.has_dy2 ? "two:" : ""),
       [=, m = *m, &k = m->kernels()](void* const* in, void* const* out, void* workspace) {
         Workspace w(workspace);
         const Buffers b = Buffers::carve(w, g, parts);
         float *const stretches = w.take<float>(added), *const masks =
-                                                           w.take<float>(from_x ? stretch * parts : 0);
+                                                           w.take<float>(made ? stretch * parts : 0);
         const auto f = [&](int i) { return static_cast<const float*>(in[i]); };
         const auto o = [&](int i) { return static_cast<float*>(out[i]); };
         const void *dy = in[0], *x = in[1], *y = relu && !from_x ? in[y_at] : nullptr;
         const void* dy2 = dy2_at < 0 ? nullptr : in[dy2_at];
         void* dr = has_residual ? out[3] : nullptr;
-        // What masks a stretch: y, or what it was before the ReLU, computed again.
+        // What masks a stretch: y, or what it was before the activation, computed again; 0 where that has a
+        // top and y reached it.
+        Cut mask_cut{.to_zero = true};
+        mask_cut.most = static_cast<float>(act.most);
         const auto mask_of = [&](std::int64_t i, std::int64_t length, float* const* t,
                                  int part) -> const void* {
-          if (!from_x) return m.at(y, i);
+          if (!made) return m.at(y, i);
           float* const to = masks + part * stretch;
-          k.scale_shift(m.at(x, i), nullptr, to, length, g.period, t[1], t[2], false);
+          if (from_x)
+            k.scale_shift(m.at(x, i), nullptr, to, length, g.period, t[1], t[2], mask_cut);
+          else
+            k.scale_shift(m.at(y, i), nullptr, to, length, kUnit, kOnes.data(), kZeros.data(), mask_cut);
           return to;
         };
         const auto by_stretch = [&](std::int64_t first, std::int64_t n, const auto& use) {
@@ -145,7 +168,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
         // Calls use(at, length, mask) for what is masked alike: all of a piece, or stretch by stretch.
         const auto both = [&](std::int64_t first, std::int64_t n, float* const* t, int part,
                               const auto& use) {
-          if (!from_x) return use(first, n, m.at(y, first));
+          if (!made) return use(first, n, m.at(y, first));
           by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
             use(i, length, mask_of(i, length, t, part));
           });
@@ -175,7 +198,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
                          summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
                            k.grad_stats(u, nullptr, m.at(x, i), length, g.period, mean, sum, dot, scratch);
                          });
-                       else if (from_x)
+                       else if (made)
                          by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
                            k.grad_stats(m.at(dy, i), mask_of(i, length, t, part), m.at(x, i), length,
                                         g.period, mean, sum, dot, scratch);
@@ -209,7 +232,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
                 summed(first, n, t, part, [&](std::int64_t i, std::int64_t length, const void* u) {
                   apply(u, nullptr, i, length);
                 });
-              else if (from_x)
+              else if (made)
                 by_stretch(first, n, [&](std::int64_t i, std::int64_t length) {
                   apply(m.at(dy, i), mask_of(i, length, t, part), i, length);
                 });
@@ -226,7 +249,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
 // x and an optional residual to y, with scale(c) and shift(c, scale) worked out from operands 1 to 4; operand
 // 5 may say how many rows count.
 template <class Scale>
-std::unique_ptr<Step> lower_given(const Problem& p, bool has_valid, int residual_at, bool relu,
+std::unique_ptr<Step> lower_given(const Problem& p, bool has_valid, int residual_at, const Cut& cut,
                                   const Scale& scale_of) {
   Geometry g;
   const auto m = Images::of(p, 0);
@@ -252,7 +275,7 @@ std::unique_ptr<Step> lower_given(const Problem& p, bool has_valid, int residual
             g, b, parts, rows, 2,
             [&](std::int64_t first, std::int64_t n, float* const* t, int) {
               k.scale_shift(m.at(in[0], first), residual_at < 0 ? nullptr : m.at(in[residual_at], first),
-                            m.at(out[0], first), n, g.period, t[0], t[1], relu);
+                            m.at(out[0], first), n, g.period, t[0], t[1], cut);
             },
             no_after);
         m.zero_rows(g, out[0], rows);
@@ -261,14 +284,14 @@ std::unique_ptr<Step> lower_given(const Problem& p, bool has_valid, int residual
 }
 
 std::unique_ptr<Step> lower_infer(const Problem& p) {
-  return lower_given(p, false, -1, false,
-                     [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
-                       return gamma / std::sqrt(var + eps);
-                     });
+  return lower_given(p, false, -1, {}, [eps = p.attrs<BatchNormInferAttrs>().eps](double gamma, double var) {
+    return gamma / std::sqrt(var + eps);
+  });
 }
 std::unique_ptr<Step> lower_apply(const Problem& p) {
   const auto& at = p.attrs<BatchNormApplyAttrs>();
-  return lower_given(p, at.has_valid, at.has_residual ? 5 + at.has_valid : -1, at.activation == "relu",
+  return lower_given(p, at.has_valid, at.has_residual ? 5 + at.has_valid : -1,
+                     cut_of(clip_of(p.node.op, at.activation)),
                      [](double gamma, double rstd) { return gamma * rstd; });
 }
 

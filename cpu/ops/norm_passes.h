@@ -162,8 +162,10 @@ class Images {
       const TensorType& t = p.in(i);
       if (t.dtype != DType::F32 && t.dtype != DType::I32 && t.shape != p.in(image).shape) return std::nullopt;
     }
+    return of_type(p.in(image).dtype);
+  }
+  static std::optional<Images> of_type(DType type) {
     const RowKernels& k = row_kernels(cpu_level());
-    const DType type = p.in(image).dtype;
     if (type == DType::F32) return Images(k.norm_f32, type);
     if (type == DType::BF16 && k.norm_bf16.stats != nullptr) return Images(k.norm_bf16, type);
     return std::nullopt;
@@ -176,6 +178,7 @@ class Images {
   void* at(void* image, std::int64_t element) const {
     return image == nullptr ? nullptr : static_cast<std::byte*>(image) + element * size_;
   }
+  std::int64_t bytes(std::int64_t elements) const { return elements * size_; }
   float get(const void* image, std::int64_t element) const {
     const void* from = at(image, element);
     return bf16_ ? static_cast<const bf16*>(from)->to_float() : *static_cast<const float*>(from);

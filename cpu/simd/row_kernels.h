@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "cpu/simd/level.h"
 
@@ -29,15 +30,22 @@ struct RmspropArgs {
   float lr, grad_scale, weight_decay, alpha, one_minus_alpha, eps, momentum;
 };
 
+// What scale_shift does to its sums: those below `least` become it, and those from `most` on become it, or 0
+// where they are only to tell where a gradient passes (positive).
+struct Cut {
+  float least = -std::numeric_limits<float>::infinity(), most = std::numeric_limits<float>::infinity();
+  bool to_zero = false;  // without a residual
+};
+
 // Batch norm, periodic, over images of one element type; sums and tables are as everywhere. `scratch` holds 2
 // * period floats.
 struct NormKernels {
   // sum[j] += x, sq[j] += (x - shift[j])^2 with x - shift[j] in both.
   void (*stats)(const void* x, std::int64_t n, std::int64_t period, const float* shift, double* sum,
                 double* sq, float* scratch);
-  // y = x a[j] + b[j] (+ residual) (then relu). residual may be null; y may be x or residual.
+  // y = x a[j] + b[j] (+ residual), then as `cut` says. residual may be null; y may be x or residual.
   void (*scale_shift)(const void* x, const void* residual, void* y, std::int64_t n, std::int64_t period,
-                      const float* a, const float* b, bool relu);
+                      const float* a, const float* b, const Cut& cut);
   // u = dy + dy2, or 0 where y <= 0; dy2 or y may be null. u may be dy or dy2.
   void (*masked_sum)(const void* dy, const void* dy2, const void* y, void* u, std::int64_t n);
   // With g = dy, or 0 where y <= 0 when y is not null: sum[j] += g, dot[j] += g (x - mean[j]).

@@ -93,17 +93,34 @@ Backend::Layouts CudaBackend::layouts(const ingot::Graph& graph, const Node& nod
   return first_layouts(lowerings(), {graph, node, target}, state_free);
 }
 
-// Each launch less is worth it. Our own kernels for sums save nothing, a library's do.
-bool CudaBackend::accelerates(const ingot::Graph& graph, const Node& node, const Target& target) const {
-  if (node.op == "fused_many") return true;
-  if (!node.op.ends_with("_sums")) return false;
+namespace {
+
+// The step that the node has with channels-last operands.
+std::unique_ptr<Step> step_of(const ingot::Graph& graph, const Node& node, const Target& target) {
   const NodeLayouts l = channels_last_layouts({graph, node, target}, {});
   ingot::Graph laid = graph;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) laid.value(node.inputs[i]).type.layout = l.inputs[i];
   for (std::size_t k = 0; k < node.outputs.size(); ++k)
     laid.value(node.outputs[k]).type.layout = l.outputs[k];
-  const auto step = first_step(lowerings(), {laid, node, target});
-  return step != nullptr && step->library_calls > 0;
+  return first_step(lowerings(), {laid, node, target});
+}
+
+}  // namespace
+
+// Each launch less is worth it. Our own kernels for sums save nothing, a library's do. A convolution is asked
+// about its activation, which is worth it where the same kernel takes it along: another library's plan or a
+// second pass of our own, which needs a workspace, costs more than a pass over the result.
+bool CudaBackend::accelerates(const ingot::Graph& graph, const Node& node, const Target& target) const {
+  if (node.op == "fused_many") return true;
+  const bool conv = node.op == "conv2d";
+  if (!conv && !node.op.ends_with("_sums")) return false;
+  const auto step = step_of(graph, node, target);
+  if (step == nullptr || !conv) return step != nullptr && step->library_calls > 0;
+  Node plain = node;
+  plain.attrs = node.attrs.with("activation", std::string());
+  const auto without = step_of(graph, plain, target);
+  return without != nullptr && step->library_calls == without->library_calls &&
+         step->workspace_bytes == without->workspace_bytes;
 }
 
 std::unique_ptr<Step> CudaBackend::lower(const ingot::Graph& graph, const Node& node,

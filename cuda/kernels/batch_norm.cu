@@ -40,9 +40,9 @@ struct Statistics {
 struct Apply {
   float high, scale, shift;
 };
-__device__ inline float apply(Apply a, float x, float residual, bool relu) {
+__device__ inline float apply(Apply a, float x, float residual, Clip clip) {
   const float v = (x - a.high) * a.scale + a.shift + residual;
-  return relu && v < 0.0f ? 0.0f : v;
+  return v < clip.least ? clip.least : v > clip.most ? clip.most : v;
 }
 
 // Stores what becomes of channel c's statistics; m2 is the sum of squared deviations of `count` values.
@@ -76,7 +76,7 @@ __device__ inline Apply finish_channel(const Statistics& s, int c, SplitMean mea
 template <class T, int V>
 __global__ void __launch_bounds__(kHeldThreads<V>)
     held_kernel(const T* x, const T* residual, T* y, const std::int32_t* valid_rows, Columns g, Statistics s,
-                bool relu) {
+                Clip clip) {
   constexpr int kWide = kHeldWide<V>, kApart = kHeldStrips<V>, kEach = kHeldEach<V>;
   constexpr int kAtOnce = 4;
   GPU_SHARED(slots, float, [kHeldThreads<V> / kWarpSize][kWide * V]);
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
       if (row >= rows) continue;
 #pragma unroll
       for (int k = 0; k < V; ++k)
-        r[i][k] = row < counted ? apply(a[k], widen(v[first + i].at[k]), r[i][k], relu) : 0.0f;
+        r[i][k] = row < counted ? apply(a[k], widen(v[first + i].at[k]), r[i][k], clip) : 0.0f;
       store_some<V>(y + static_cast<long long>(row) * channels + channel, r[i]);
     }
   }
@@ -268,7 +268,7 @@ __global__ void finish_statistics_kernel(const T* x, const std::int32_t* valid_r
 
 template <class T, int V>
 __device__ inline void apply_rows(const T* x, const T* residual, T* y, long long counted, const Columns& g,
-                                  const Place& p, const Apply (&a)[V], bool relu) {
+                                  const Place& p, const Apply (&a)[V], Clip clip) {
   constexpr int kAtOnce = 2;
   const long long begin = blockIdx.y * g.share, all = (g.elements + g.width - 1) / g.width;
   const long long end = begin + g.share < all ? begin + g.share : all;
@@ -289,7 +289,7 @@ __device__ inline void apply_rows(const T* x, const T* residual, T* y, long long
     for (int i = 0; i < kAtOnce; ++i) {
       if (here[i] == 0) continue;
 #pragma unroll
-      for (int k = 0; k < V; ++k) v[i][k] = k < counts[i] ? apply(a[k], v[i][k], r[i][k], relu) : 0.0f;
+      for (int k = 0; k < V; ++k) v[i][k] = k < counts[i] ? apply(a[k], v[i][k], r[i][k], clip) : 0.0f;
       store_first<V>(y + (row + i * p.strips) * g.width + p.column, here[i], v[i]);
     }
   }
@@ -298,7 +298,7 @@ __device__ inline void apply_rows(const T* x, const T* residual, T* y, long long
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void apply_kernel(const T* x, const T* residual, T* y, const std::int32_t* valid_rows,
-                             const float* table, Columns g, bool relu) {
+                             const float* table, Columns g, Clip clip) {
   const Place p = place_of<V>(g);
   if (!p.works) return;
   Apply a[V];
@@ -307,14 +307,14 @@ __global__ void apply_kernel(const T* x, const T* residual, T* y, const std::int
     const long long c = (p.column + k) % g.channels;
     a[k] = {table[c], table[g.channels + c], table[2 * static_cast<long long>(g.channels) + c]};
   }
-  apply_rows<T, V>(x, residual, y, counted_elements(g, valid_rows), g, p, a, relu);
+  apply_rows<T, V>(x, residual, y, counted_elements(g, valid_rows), g, p, a, clip);
 }
 
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void infer_kernel(const T* x, const T* residual, T* y, const void* gamma, const void* beta,
                              const void* mean, const void* var, const void* rstd,
-                             const std::int32_t* valid_rows, ParamKind kind, float eps, bool relu,
+                             const std::int32_t* valid_rows, ParamKind kind, float eps, Clip clip,
                              Columns g) {
   const Place p = place_of<V>(g);
   if (!p.works) return;
@@ -328,7 +328,7 @@ __global__ void infer_kernel(const T* x, const T* residual, T* y, const void* ga
         rstd != nullptr ? scale * read_param(rstd, kind, c) : scale / sqrtf(read_param(var, kind, c) + eps),
         read_param(beta, kind, c)};
   }
-  apply_rows<T, V>(x, residual, y, counted_elements(g, valid_rows), g, p, a, relu);
+  apply_rows<T, V>(x, residual, y, counted_elements(g, valid_rows), g, p, a, clip);
 }
 
 // What is given of a batch norm.
@@ -344,7 +344,7 @@ __device__ inline Apply apply_of(const Given& s, int c) {
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V>
 __global__ void infer_two_kernel(const T* x, const T* x2, T* y, Given first, Given second,
-                                 const std::int32_t* valid_rows, bool relu, Columns g) {
+                                 const std::int32_t* valid_rows, Clip clip, Columns g) {
   const Place p = place_of<V>(g);
   if (!p.works) return;
   Apply a[V], b[V];
@@ -368,7 +368,7 @@ __global__ void infer_two_kernel(const T* x, const T* x2, T* y, Given first, Giv
     }
 #pragma unroll
     for (int k = 0; k < V; ++k)
-      v[k] = k < count ? apply(a[k], v[k], apply(b[k], w[k], 0.0f, false), relu) : 0.0f;
+      v[k] = k < count ? apply(a[k], v[k], apply(b[k], w[k], 0.0f, {}), clip) : 0.0f;
     store_first<V>(y + at, here, v);
   }
 }
@@ -391,17 +391,17 @@ __global__ void sums_statistics_kernel(const float* sum, const float* squares, c
 // ---- Launches -------------------------------------------------------------------------------------------
 
 template <class T, int V>
-void launch_held(const BatchNormShape& s, const BatchNormOperands& o, const Statistics& statistics, bool relu,
+void launch_held(const BatchNormShape& s, const BatchNormOperands& o, const Statistics& statistics, Clip clip,
                  const Stream& stream) {
   const auto blocks = blocks_for(static_cast<std::size_t>(s.channels), kHeldWide<V> * V);
   launch(held_kernel<T, V>, dim3(blocks), dim3(kHeldThreads<V>), 0, stream, static_cast<const T*>(o.x),
          static_cast<const T*>(o.residual), static_cast<T*>(o.y), o.valid_rows, columns_of(s, 1), statistics,
-         relu);
+         clip);
 }
 
 template <class T, int V>
 void launch_parts(const BatchNormShape& s, const BatchNormOperands& o, const Statistics& statistics,
-                  bool relu, void* workspace, const Stream& stream) {
+                  Clip clip, void* workspace, const Stream& stream) {
   const Columns g = columns_of(s, V), wide = spread(g, V);
   const auto* const x = static_cast<const T*>(o.x);
   auto* const partial = static_cast<float*>(workspace);
@@ -410,23 +410,23 @@ void launch_parts(const BatchNormShape& s, const BatchNormOperands& o, const Sta
   launch(finish_statistics_kernel<T>, dim3(blocks_for(static_cast<std::size_t>(s.channels), kStripColumns)),
          dim3(kThreads), 0, stream, x, o.valid_rows, partial, table, g, statistics);
   launch(apply_kernel<T, V>, grid_of(wide, V), dim3(kThreads), 0, stream, x,
-         static_cast<const T*>(o.residual), static_cast<T*>(o.y), o.valid_rows, table, wide, relu);
+         static_cast<const T*>(o.residual), static_cast<T*>(o.y), o.valid_rows, table, wide, clip);
 }
 
 template <class T>
 void launch_typed(const BatchNormShape& s, const BatchNormOperands& o, const Statistics& statistics,
-                  bool relu, void* workspace, const Stream& stream) {
+                  Clip clip, void* workspace, const Stream& stream) {
   constexpr int kVector = Vec16<T>::kSize;
   const bool aligned = on_16_bytes({o.x, o.residual, o.y});
   if (held(s)) {
     if (aligned && s.channels % kVector == 0)
-      launch_held<T, kVector>(s, o, statistics, relu, stream);
+      launch_held<T, kVector>(s, o, statistics, clip, stream);
     else
-      launch_held<T, 1>(s, o, statistics, relu, stream);
+      launch_held<T, 1>(s, o, statistics, clip, stream);
   } else if (aligned && whole_vectors(s, kVector) != 0) {
-    launch_parts<T, kVector>(s, o, statistics, relu, workspace, stream);
+    launch_parts<T, kVector>(s, o, statistics, clip, workspace, stream);
   } else {
-    launch_parts<T, 1>(s, o, statistics, relu, workspace, stream);
+    launch_parts<T, 1>(s, o, statistics, clip, workspace, stream);
   }
 }
 
@@ -436,7 +436,7 @@ void launch_infer(const BatchNormConfig& config, const BatchNormShape& s, const 
   const Columns g = spread(columns_of(s, V), V);
   launch(infer_kernel<T, V>, grid_of(g, V), dim3(kThreads), 0, stream, static_cast<const T*>(o.x),
          static_cast<const T*>(o.residual), static_cast<T*>(o.y), o.gamma, o.beta, o.mean, o.var, o.rstd,
-         o.valid_rows, kind, static_cast<float>(config.eps), config.relu, g);
+         o.valid_rows, kind, static_cast<float>(config.eps), config.clip, g);
 }
 
 }  // namespace ingot::cuda::batch_norm_kernels
@@ -481,7 +481,7 @@ void batch_norm(const BatchNormConfig& config, const BatchNormShape& s, const Ba
   const bn::Statistics statistics = statistics_of(kName, config, o);
   for_floating(kName, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
-    bn::launch_typed<T>(s, o, statistics, config.relu, workspace, stream);
+    bn::launch_typed<T>(s, o, statistics, config.clip, workspace, stream);
   });
 }
 
@@ -511,7 +511,7 @@ void batch_norm_infer_two(const BatchNormConfig& config, const BatchNormShape& s
       const bn::Columns g = bn::spread(bn::columns_of(s, V), V);
       launch(bn::infer_two_kernel<T, V>, bn::grid_of(g, V), dim3(bn::kThreads), 0, stream,
              static_cast<const T*>(first.x), static_cast<const T*>(second.x), static_cast<T*>(first.y),
-             given(first), given(second), first.valid_rows, config.relu, g);
+             given(first), given(second), first.valid_rows, config.clip, g);
     };
     if (on_16_bytes({first.x, second.x, first.y}) && bn::whole_vectors(s, kVector) != 0)
       with.template operator()<kVector>();

@@ -11,11 +11,12 @@
 // does), and new running statistics over the old ones.
 //
 //   const BatchNormShape s{.rows = 128, .pixels = 32 * 32, .channels = 16};
-//   batch_norm({.dtype = DType::BF16, .relu = true}, s, operands, workspace, stream);
+//   batch_norm({.dtype = DType::BF16, .clip = Clip::relu()}, s, operands, workspace, stream);
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "core/base/dtype.h"
 #include "cuda/base/stream.h"
@@ -26,11 +27,20 @@ struct BatchNormShape {
   std::int64_t rows = 1, pixels = 1, channels = 1;
 };
 
+// What results of batch norm are cut to: {} nothing, relu() or up_to(6).
+struct Clip {
+  static constexpr float kNone = std::numeric_limits<float>::infinity();
+  float least = -kNone, most = kNone;
+  static constexpr Clip up_to(float most) { return {0.0f, most}; }
+  static constexpr Clip relu() { return up_to(kNone); }
+  constexpr bool masks() const { return least == 0.0f; }
+};
+
 struct BatchNormConfig {
   DType dtype = DType::F32;   // of images
   DType params = DType::F32;  // of gamma, beta and statistics
   double eps = 1e-5, momentum = 0.1;
-  bool relu = false;
+  Clip clip{};
 };
 
 // What is optional may be null.
@@ -43,12 +53,12 @@ struct BatchNormOperands {
   void *save_mean = nullptr, *save_rstd = nullptr, *new_running_mean = nullptr, *new_running_var = nullptr;
 };
 
-// `relu` of the config says that dy + dy2 is masked by y > 0.
+// A clip in the config says that dy + dy2 is masked by y > 0 and y < most.
 struct BatchNormGradOperands {
   const void *dy = nullptr, *x = nullptr;
   const void *gamma = nullptr, *save_mean = nullptr, *save_rstd = nullptr;
   const std::int32_t* valid_rows = nullptr;  // optional
-  const void *y = nullptr, *beta = nullptr;  // with relu one of them: with beta, the mask is found from x
+  const void *y = nullptr, *beta = nullptr;  // with a clip one of them: with beta, the mask is found from x
   const void* dy2 = nullptr;                 // optional: added to dy
   void *dx = nullptr, *dgamma = nullptr, *dbeta = nullptr;
   void* dresidual = nullptr;  // optional: the masked dy + dy2

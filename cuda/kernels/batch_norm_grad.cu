@@ -1,20 +1,22 @@
 // Gradient of batch normalisation of channels-last images.
 //
-//   u = dy + dy2, or 0 where y <= 0 (relu);   h = (x - mean) rstd,  y as given or gamma h + beta
-//   dbeta = sum u,  dgamma = sum u h                                          per channel, over n values
+//   u = dy + dy2, or 0 where y <= 0 or y >= most (clipped);   h = (x - mean) rstd,  y as given or gamma h +
+//   beta dbeta = sum u,  dgamma = sum u h                                          per channel, over n values
 //   dx = gamma rstd (u - dbeta / n - h dgamma / n),  dresidual = u
 //
-// Bytes that must move: dy, dy2, x and y (relu) once, dx and dresidual once, while a channel's values fit in
-// registers, or where sums and dx are made by launches of their own (batch_norm_grad_sums, _apply). Else what
-// is read is read twice, but where dresidual is asked for: it is stored with the sums, and then only it and x
-// are read again. The shapes of problem are those of batch_norm.cu. Sums run in a fixed order: the same bits
-// each time.
+// Bytes that must move: dy, dy2, x and y (clipped) once, dx and dresidual once, while a channel's values fit
+// in registers, or where sums and dx are made by launches of their own (batch_norm_grad_sums, _apply). Else
+// what is read is read twice, but where dresidual is asked for: it is stored with the sums, and then only it
+// and x are read again. The shapes of problem are those of batch_norm.cu. Sums run in a fixed order: the same
+// bits each time.
 //
 // Occupancy: held_grad_kernel from 12%: a block's pixels of dy, x and y stay in registers, so that each
 //   moves once.
 // Occupancy: sums_kernel, grad_apply_kernel from 25%: numbers for each of eight columns beside rows of
 //   three operands in flight; at 64 registers they spill.
 // Occupancy: grad_apply_two_kernel from 25%: the same of two batch norms.
+#include <cmath>
+
 #include "cuda/base/launch.h"
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/batch_norm_columns.h"
@@ -35,12 +37,17 @@ __device__ inline float apply(GradApply a, float u, float x) {
   return a.own * u + (a.slope * (x - a.mean) + a.shift);
 }
 
-// A channel's ReLU before it was one, as the forward kernel computed it.
+// Whether the gradient stops at a result y; `last` is the greatest float at which it does not.
+__device__ inline bool flat_at(float y, float last) {
+  return y <= 0.0f || y > last;
+}
+
+// A channel's result before it was clipped, as the forward kernel computed it.
 struct Flat {
   float mean, scale, beta;
 };
-__device__ inline bool flat(Flat f, float x) {
-  return (x - f.mean) * f.scale + f.beta <= 0.0f;
+__device__ inline bool flat(Flat f, float x, float last) {
+  return flat_at((x - f.mean) * f.scale + f.beta, last);
 }
 
 // What is needed of channel c to mask from x; only the mean where nothing is masked so.
@@ -77,6 +84,7 @@ template <class T>
 struct GradSources {
   const T *dy, *dy2, *x, *y;
   bool masked;
+  float last;  // see flat_at
 };
 
 // ---- In registers ---------------------------------------------------------------------------------------
@@ -119,10 +127,10 @@ __global__ void __launch_bounds__(kHeldThreads<V>)
       if (from.y != nullptr) {
         const Held<T, V> out = load_held<T, V>(from.y + at);
 #pragma unroll
-        for (int k = 0; k < V; ++k) up[k] = widen(out.at[k]) <= 0.0f ? 0.0f : up[k];
+        for (int k = 0; k < V; ++k) up[k] = flat_at(widen(out.at[k]), from.last) ? 0.0f : up[k];
       } else if (from.masked) {
 #pragma unroll
-        for (int k = 0; k < V; ++k) up[k] = flat(f[k], widen(v[i].at[k])) ? 0.0f : up[k];
+        for (int k = 0; k < V; ++k) up[k] = flat(f[k], widen(v[i].at[k]), from.last) ? 0.0f : up[k];
       }
 #pragma unroll
       for (int k = 0; k < V; ++k) {
@@ -174,10 +182,10 @@ __device__ inline void load_pair(const GradSources<T>& from, const Flat (&f)[V],
     float out[V];
     load_first<V>(from.y + at, count, out);
 #pragma unroll
-    for (int k = 0; k < V; ++k) u[k] = out[k] <= 0.0f ? 0.0f : u[k];
+    for (int k = 0; k < V; ++k) u[k] = flat_at(out[k], from.last) ? 0.0f : u[k];
   } else if (from.masked) {
 #pragma unroll
-    for (int k = 0; k < V; ++k) u[k] = flat(f[k], v[k]) ? 0.0f : u[k];
+    for (int k = 0; k < V; ++k) u[k] = flat(f[k], v[k], from.last) ? 0.0f : u[k];
   }
 }
 
@@ -410,7 +418,7 @@ void launch_grad_parts(const BatchNormShape& s, const GradImages<T>& o, const st
   float* const table = partial + 2 * static_cast<std::int64_t>(g.parts) * g.width;
   launch_sums<T, V>(s, o, valid_rows, params, partial, table, stream);
   GradSources<T> again = o.from;
-  if (o.dresidual != nullptr) again = {o.dresidual, nullptr, o.from.x, nullptr, false};
+  if (o.dresidual != nullptr) again = {o.dresidual, nullptr, o.from.x, nullptr, false, 0.0f};
   launch_grad_apply<T, V>(s, again, o.dx, valid_rows, params, table, stream);
 }
 
@@ -430,16 +438,17 @@ void with_images(const char* what, const BatchNormConfig& config, const BatchNor
   const bn::GradParams params{o.gamma,
                               o.save_mean,
                               o.save_rstd,
-                              config.relu && o.y == nullptr ? o.beta : nullptr,
+                              config.clip.masks() && o.y == nullptr ? o.beta : nullptr,
                               o.dgamma,
                               o.dbeta,
                               param_kind(what, config.params, config.dtype)};
+  const float most = config.clip.most, last = most < Clip::kNone ? std::nextafter(most, 0.0f) : most;
   for_floating(what, config.dtype, [&]<class T>(T*) {
     if (s.channels == 0) return;
     constexpr int kVector = gpu::Vec16<T>::kSize;
-    const auto* const y = config.relu ? static_cast<const T*>(o.y) : nullptr;
+    const auto* const y = config.clip.masks() ? static_cast<const T*>(o.y) : nullptr;
     const bn::GradImages<T> images{{static_cast<const T*>(o.dy), static_cast<const T*>(o.dy2),
-                                    static_cast<const T*>(o.x), y, params.beta != nullptr},
+                                    static_cast<const T*>(o.x), y, params.beta != nullptr, last},
                                    static_cast<T*>(o.dx),
                                    static_cast<T*>(o.dresidual)};
     if (on_16_bytes({o.dy, o.dy2, o.x, y, o.dx, o.dresidual}) && bn::whole_vectors(s, kVector) != 0)

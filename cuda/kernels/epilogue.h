@@ -1,6 +1,6 @@
 // What a matrix product or convolution does to each sum before it stores it:
 //
-//   y = act(sum + bias[column] + residual[as y])
+//   y = min(act(sum + bias[column] + residual[as y]), most)
 //
 // bias and residual have the dtype of y; null leaves them out. `activation` is a scalar function of one
 // operand (core/expr/scalar_ops.def), None for none. relu, tanh and sigmoid are applied in the registers of
@@ -10,6 +10,8 @@
 //   matmul(problem, x, w, y, {.bias = b, .activation = ScalarOp::Relu}, workspace, stream);
 #pragma once
 
+#include <limits>
+
 #include "core/expr/scalar_expr.h"
 
 namespace ingot::cuda {
@@ -18,6 +20,7 @@ struct Epilogue {
   const void* bias = nullptr;
   const void* residual = nullptr;
   ScalarOp activation = ScalarOp::None;
+  float most = std::numeric_limits<float>::infinity();
 };
 
 }  // namespace ingot::cuda

@@ -1,5 +1,5 @@
-// From a warp's sums to memory: y = act(sum + bias[column] + residual), rounded once, or plain sums into the
-// workspace. For .cu files.
+// From a warp's sums to memory: y = min(act(sum + bias[column] + residual), most), rounded once, or plain
+// sums into the workspace. For .cu files.
 //
 // A warp lays a slab of its sums (a few rows) into shared memory and reads it back in rows, so that every
 // shape of fragment ends in the same 16-byte stores, and the epilogue's code exists once a kernel instead of
@@ -50,6 +50,7 @@ struct Output {
   float* partial;     // [slices][batches][m][n] sums instead of y, or null
   long long m, n, row_stride;
   FastActivation activation;
+  float most;
   bool aligned;  // 16-byte accesses to y, bias and residual at multiples of 16 bytes of columns
   RowMap map;    // in place of row_stride
 
@@ -97,7 +98,10 @@ __device__ inline void store_sums(float (&v)[V], int count, long long row, long 
     for (int e = 0; e < V; ++e) v[e] += add[e];
   }
 #pragma unroll
-  for (int e = 0; e < V; ++e) v[e] = activated(v[e]);
+  for (int e = 0; e < V; ++e) {
+    v[e] = activated(v[e]);
+    v[e] = v[e] > out.most ? out.most : v[e];  // NaN stays
+  }
   if (whole) {
     store_some<V>(out.y + at, v);
   } else {

@@ -52,6 +52,7 @@ Output<T> make_output(void* y, const Epilogue& epilogue, const ProductSizes& siz
   out.row_stride = row_stride;
   if (map != nullptr) out.map = *map;
   out.activation = fast_activation(epilogue.activation);
+  out.most = epilogue.most;
   // Steps between batch entries count only where there are several.
   const std::int64_t y_step = sizes.batches > 1 ? strides.y : 0,
                      bias_step = sizes.batches > 1 ? strides.bias : 0;

@@ -39,6 +39,8 @@ std::unique_ptr<Step> cudnn_batch_norm(const Problem& p) {
   if (const std::string why = refuses(p, p.in(0)); !why.empty()) return p.decline(why);
   const auto& a = p.attrs<BatchNormAttrs>();
   if (a.has_valid) return p.decline("cuDNN's batch norm has no count of valid rows");
+  if (!a.activation.empty() && a.activation != "relu")
+    return p.decline("cuDNN's batch norm has no activation ", a.activation);
   if (!channels_are_f32(p)) return p.decline("cuDNN is given scales and statistics in f32");
   CudnnBatchNorm q = batch_norm_of(p, p.in(0));
   q.eps = a.eps, q.momentum = a.momentum;

@@ -5,6 +5,7 @@
 // update reorders anything; an operand with one channel, or one pixel, lies so anyhow.
 #include "core/ops/conv.h"
 
+#include "core/ops/activation.h"
 #include "cuda/ops/conv_problem.h"
 #include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
@@ -18,18 +19,19 @@ std::unique_ptr<Step> lower_conv2d(const Problem& p) {
   if (!all_operands(p, lies_as_convolutions_want)) return nullptr;
   const auto& a = p.attrs<Conv2dAttrs>();
   const ConvProblem q = problem_of(p, a, p.in(0).shape, p.in(1).shape);
-  const ScalarOp activation = a.activation.empty() ? ScalarOp::None : find_scalar_op(a.activation);
+  const Activation act = activation_of(p.node.op, a.activation);
   const int residual = a.has_residual ? 2 + a.has_bias : -1;
   std::vector<std::array<int, 2>> in_place;
   if (a.has_residual) in_place.push_back({residual, 0});
   return launch_step(
       "conv",
-      [q, activation, residual, bias = a.has_bias](void* const* in, void* const* out, void* workspace,
-                                                   const Stream& stream) {
-        const Epilogue epilogue{bias ? in[2] : nullptr, residual < 0 ? nullptr : in[residual], activation};
+      [q, act, residual, bias = a.has_bias](void* const* in, void* const* out, void* workspace,
+                                            const Stream& stream) {
+        const Epilogue epilogue{bias ? in[2] : nullptr, residual < 0 ? nullptr : in[residual], act.function,
+                                static_cast<float>(act.most)};
         conv_forward(q, in[0], in[1], out[0], epilogue, workspace, stream);
       },
-      conv_forward_workspace(q, activation), std::move(in_place));
+      conv_forward_workspace(q, act.function), std::move(in_place));
 }
 
 std::unique_ptr<Step> lower_grad_input(const Problem& p) {

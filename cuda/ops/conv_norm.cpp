@@ -6,6 +6,7 @@
 
 #include "core/ops/norm.h"
 #include "cuda/kernels/batch_norm.h"
+#include "cuda/ops/clip.h"
 #include "cuda/ops/conv_problem.h"
 #include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
@@ -46,7 +47,7 @@ std::unique_ptr<Step> lower_grad_input_sums(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradInputSumsAttrs>();
   const ConvProblem q = problem_of(p, a, p.out().shape, p.in(1).shape);
   const BatchNormShape s = image_shape(p.out().shape);
-  const BatchNormConfig config{.dtype = q.dtype, .params = p.in(3).dtype, .relu = true};
+  const BatchNormConfig config{.dtype = q.dtype, .params = p.in(3).dtype, .clip = Clip::relu()};
   const bool two = a.has_residual || a.has_second;
   const std::size_t y_bytes = two ? aligned(p.out().bytes()) : 0;
   return launch_step(
@@ -165,7 +166,8 @@ std::unique_ptr<Step> lower_apply_two(const Problem& p) {
   const auto& a = p.attrs<BatchNormApplyAttrs>();
   return launch_step(
       "batch_norm",
-      [config = BatchNormConfig{.dtype = x.dtype, .params = p.in(1).dtype, .relu = a.activation == "relu"},
+      [config =
+           BatchNormConfig{.dtype = x.dtype, .params = p.in(1).dtype, .clip = clip_named(p, a.activation)},
        s = image_shape(x.shape),
        valid = a.has_valid](void* const* in, void* const* out, void*, const Stream& stream) {
         batch_norm_infer_two(config, s,

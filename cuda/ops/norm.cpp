@@ -6,6 +6,7 @@
 #include "cuda/kernels/batch_norm.h"
 #include "cuda/kernels/group_norm.h"
 #include "cuda/kernels/layer_norm.h"
+#include "cuda/ops/clip.h"
 #include "cuda/ops/cudnn.h"
 #include "cuda/ops/launch_step.h"
 #include "cuda/ops/operands.h"
@@ -56,7 +57,7 @@ std::unique_ptr<Step> lower_batch_norm(const Problem& p) {
   const TensorType& x = p.in(0);
   if (!lies_well(p, x)) return nullptr;
   const auto& at = p.attrs<BatchNormAttrs>();
-  const BatchNormConfig config{x.dtype, p.in(1).dtype, at.eps, at.momentum, at.activation == "relu"};
+  const BatchNormConfig config{x.dtype, p.in(1).dtype, at.eps, at.momentum, clip_named(p, at.activation)};
   const BatchNormShape s = batch_shape(x.shape);
   const int residual = at.has_residual ? p.num_inputs() - 1 : -1;
   std::vector<std::array<int, 2>> in_place{{0, 0}, {3, 3}, {4, 4}};
@@ -76,18 +77,18 @@ std::unique_ptr<Step> lower_batch_norm_grad(const Problem& p) {
   const TensorType& x = p.in(1);
   if (!lies_well(p, x)) return nullptr;
   const auto& at = p.attrs<BatchNormGradAttrs>();
-  const bool relu = at.activation == "relu";
-  const BatchNormConfig config{x.dtype, p.in(2).dtype, at.eps, 0.0, relu};
+  const BatchNormConfig config{x.dtype, p.in(2).dtype, at.eps, 0.0, clip_named(p, at.activation)};
   const BatchNormShape s = batch_shape(x.shape);
   return launch_step(
       "batch_norm",
       [=, valid = at.has_valid, last = p.num_inputs() - 1, residual = at.has_residual, both = at.has_dy2,
        from_x = at.mask_from_x](void* const* in, void* const* out, void* workspace, const Stream& stream) {
-        batch_norm_grad(config, s,
-                        {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid),
-                         relu && !from_x ? in[5 + valid] : nullptr, from_x ? in[5 + valid] : nullptr,
-                         both ? in[last] : nullptr, out[0], out[1], out[2], residual ? out[3] : nullptr},
-                        workspace, stream);
+        batch_norm_grad(
+            config, s,
+            {in[0], in[1], in[2], in[3], in[4], rows_at(in, valid),
+             config.clip.masks() && !from_x ? in[5 + valid] : nullptr, from_x ? in[5 + valid] : nullptr,
+             both ? in[last] : nullptr, out[0], out[1], out[2], residual ? out[3] : nullptr},
+            workspace, stream);
       },
       batch_norm_workspace(x.dtype, s, at.has_dy2),
       op("batch_norm_grad").in_place(p.node.attrs, p.num_inputs()));
@@ -97,7 +98,8 @@ std::unique_ptr<Step> lower_batch_norm_apply(const Problem& p) {
   const TensorType& x = p.in(0);
   if (!lies_well(p, x)) return nullptr;
   const auto& at = p.attrs<BatchNormApplyAttrs>();
-  const BatchNormConfig config{.dtype = x.dtype, .params = p.in(1).dtype, .relu = at.activation == "relu"};
+  const BatchNormConfig config{
+      .dtype = x.dtype, .params = p.in(1).dtype, .clip = clip_named(p, at.activation)};
   return launch_step(
       "batch_norm",
       [config, s = batch_shape(x.shape), valid = at.has_valid, residual = at.has_residual](

@@ -99,9 +99,10 @@ Values divergence(const Attributes& a, const Values& in) {
 }
 
 Values normalise(const Attributes& a, const Values& in) {
-  const BatchNormResult r = batch_norm(in[0], in[1], in[2], in[3], in[4],
-                                       {.eps = a.number("eps"), .momentum = a.number("momentum")});
-  return {r.y, r.running_mean, r.running_var};
+  BatchNormAttrs attrs{.eps = a.number("eps"), .momentum = a.number("momentum")};
+  if (a.has("activation")) attrs.activation = a.text("activation");
+  const Values r = apply("batch_norm", in, attrs);
+  return {r[0], r[3], r[4]};
 }
 
 Values both(const Selected& s) {

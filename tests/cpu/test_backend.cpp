@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/op/builder.h"
+#include "core/ops/conv.h"
 #include "core/ops/fused_many.h"
 #include "core/runtime/backend.h"
 #include "core/runtime/lowering.h"
@@ -90,6 +91,25 @@ TEST(CpuBackend, JoinsSmallNodesAlone) {
     apply1("fused_many", {input(g, "x", {DType::F32, {n}})}, FusedManyAttrs{1, 0, tape});
     EXPECT_EQ(backend("cpu").accelerates(g, g.nodes().at(0), Target::cpu(2)), n <= 4096) << n;
   }
+}
+
+// An activation is worth fusing where it does not cost the convolution its kernel.
+TEST(CpuBackend, ConvolutionsTakeActivationsAlong) {
+  const auto along = [](const Shape& x, const Shape& w, Conv2dAttrs a, const char* activation) {
+    Graph g;
+    a.activation = activation;
+    conv2d(input(g, "x", {DType::F32, x}), input(g, "w", {DType::F32, w}), a);
+    return backend("cpu").accelerates(g, g.nodes().at(0), Target::cpu(2));
+  };
+  const Conv2dAttrs depthwise{.padding = {1, 1}, .groups = 32}, dense{.padding = {1, 1}};
+  for (const char* activation : {"relu6", "silu", "hard_swish"}) {
+    EXPECT_TRUE(along({2, 32, 14, 14}, {32, 1, 3, 3}, depthwise, activation)) << activation;
+    EXPECT_TRUE(along({2, 32, 14, 14}, {64, 32, 1, 1}, {}, activation)) << activation;
+    // Winograd's method, and the kernel for few channels.
+    EXPECT_FALSE(along({2, 64, 28, 28}, {64, 64, 3, 3}, dense, activation)) << activation;
+    EXPECT_FALSE(along({2, 1, 28, 28}, {6, 1, 3, 3}, dense, activation)) << activation;
+  }
+  EXPECT_FALSE(along({2, 32, 14, 14}, {64, 32, 1, 1}, {}, "mish"));
 }
 
 TEST(CpuBackend, AllocatesAlignedMemory) {

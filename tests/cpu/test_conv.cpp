@@ -80,6 +80,20 @@ TEST(CpuConv, EpilogueMatchesReference) {
     }
 }
 
+// By oneDNN's kernel everywhere: those that know no other activation than ReLU leave these to it.
+TEST(CpuConv, OtherActivationsMatchReference) {
+  for (const ConvCase& c : conv_cases())
+    for (const char* activation : {"relu6", "silu", "hard_swish", "tanh", "sigmoid"}) {
+      auto a = c.attrs<Conv2dAttrs>();
+      a.has_bias = a.has_residual = true;
+      a.activation = activation;
+      const auto r = check_lowering(
+          "conv2d", a,
+          draw({{DType::F32, c.x()}, {DType::F32, c.weight()}, {DType::F32, {c.o}}, {DType::F32, c.y()}}, 2));
+      EXPECT_TRUE(r.kernel.starts_with("onednn:")) << r.kernel << " for " << to_string(c.weight());
+    }
+}
+
 TEST(CpuConv, GradInputMatchesReference) {
   for (const ConvCase& c : conv_cases()) {
     auto a = c.attrs<Conv2dGradInputAttrs>();

@@ -23,8 +23,11 @@ StepCheck check_in(DType type, double tolerance) {
 void check_batch_norm(const Shape& s, const BatchNormAttrs& at, std::int32_t valid = 0,
                       DType type = DType::F32) {
   const Shape c{s[1]};
-  std::vector<Tensor> in{random_tensor(s, 1, 2.0, 5.0, type), random_tensor(c, 2), random_tensor(c, 3),
-                         random_tensor(c, 4), random_tensor(c, 5, 0.5, 2)};
+  const bool high = at.activation == "relu6";  // results on both sides of 6
+  std::vector<Tensor> in{random_tensor(s, 1, 2.0, 5.0, type),
+                         high ? random_tensor(c, 2, 2.0, 4.0) : random_tensor(c, 2),
+                         high ? random_tensor(c, 3, 1.0, 5.0) : random_tensor(c, 3), random_tensor(c, 4),
+                         random_tensor(c, 5, 0.5, 2)};
   if (at.has_valid) in.push_back(count_of(valid));
   if (at.has_residual) in.push_back(random_tensor(s, 6, -2.0, 2.0, type));
   check_step("batch_norm", at, in, check_in(type, 1e-5));
@@ -38,6 +41,10 @@ TEST(BatchNormSteps, Forward) {
   check_batch_norm({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3);
   check_batch_norm({5, 10, 7, 9}, {.has_valid = true, .has_residual = true, .activation = ""}, 0);
   check_batch_norm({9, 32, 33, 31}, {.activation = "relu"});  // several threads
+  for (const Shape& s : {Shape{5, 64, 7, 9}, Shape{5, 10, 7, 9}, Shape{9, 32, 33, 31}}) {
+    check_batch_norm(s, {.activation = "relu6"});
+    check_batch_norm(s, {.has_valid = true, .has_residual = true, .activation = "relu6"}, 3);
+  }
 }
 
 TEST(BatchNormSteps, ForwardInBf16) {
@@ -46,6 +53,10 @@ TEST(BatchNormSteps, ForwardInBf16) {
   check_batch_norm({5, 16, 7, 9}, {.has_residual = true, .activation = "relu"}, 0, DType::BF16);
   check_batch_norm({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3, DType::BF16);
   check_batch_norm({9, 32, 33, 31}, {.has_residual = true, .activation = ""}, 0, DType::BF16);
+  for (const Shape& s : {Shape{5, 64, 7, 9}, Shape{5, 10, 7, 9}}) {
+    check_batch_norm(s, {.activation = "relu6"}, 0, DType::BF16);
+    check_batch_norm(s, {.has_residual = true, .activation = "relu6"}, 0, DType::BF16);
+  }
 }
 
 TEST(BatchNormSteps, LargeMeanKeepsTheVariance) {
@@ -62,7 +73,12 @@ void check_batch_norm_grad(const Shape& s, const BatchNormGradAttrs& at, std::in
   std::vector<Tensor> in{random_tensor(s, 1, -2.0, 2.0, type), random_tensor(s, 2, 2, 5, type),
                          random_tensor(c, 3), random_tensor(c, 4, 3.4, 3.6), random_tensor(c, 5, 0.9, 1.1)};
   if (at.has_valid) in.push_back(count_of(valid));
-  if (!at.activation.empty()) in.push_back(random_tensor(s, 6, -2.0, 2.0, type));
+  if (!at.activation.empty() && !at.mask_from_x)
+    in.push_back(random_tensor(s, 6, -2.0, at.activation == "relu6" ? 9.0 : 2.0, type));
+  if (at.mask_from_x) {
+    in[2] = random_tensor(c, 3, 2.0, 4.0);
+    in.push_back(random_tensor(c, 6, 1.0, 5.0));
+  }
   if (at.has_dy2) in.push_back(random_tensor(s, 7, -2.0, 2.0, type));
   check_step("batch_norm_grad", at, in, check_in(type, 2e-5));
 }
@@ -74,6 +90,23 @@ TEST(BatchNormSteps, Gradient) {
   check_batch_norm_grad({5, 16, 7, 9}, {.activation = "relu", .has_residual = true});
   check_batch_norm_grad({5, 10, 7, 9}, {.has_valid = true, .activation = "relu"}, 3);
   check_batch_norm_grad({5, 10, 7, 9}, {.has_valid = true, .activation = "", .has_residual = true}, 0);
+}
+
+// From y, whose upper bound is a pass of its own over stretches, and from x.
+TEST(BatchNormSteps, GradientOfRelu6) {
+  for (const DType type : {DType::F32, DType::BF16})
+    for (const Shape& s : {Shape{5, 64, 7, 9}, Shape{5, 10, 7, 9}, Shape{9, 32, 33, 31}})
+      for (const bool from_x : {false, true})
+        for (const bool two : {false, true}) {
+          check_batch_norm_grad(s, {.activation = "relu6", .has_dy2 = two, .mask_from_x = from_x}, 0, type);
+          check_batch_norm_grad(s,
+                                {.has_valid = true,
+                                 .activation = "relu6",
+                                 .has_residual = true,
+                                 .has_dy2 = two,
+                                 .mask_from_x = from_x},
+                                3, type);
+        }
 }
 
 TEST(BatchNormSteps, GradientInBf16) {

@@ -20,6 +20,7 @@ using cuda::Stream;
 struct Problem {
   BatchNormShape shape{};
   bool relu = false, residual = false, dy2 = false;
+  bool top = false;           // ReLU6 in ReLU's place, with results on both sides of 6
   bool from_x = false;        // the gradient's mask is not y
   int valid = -1;             // rows that count; negative: no such operand
   DType params = DType::F32;  // or the images' type
@@ -29,8 +30,8 @@ struct Problem {
 
 std::string text(const Problem& p, DType dtype) {
   return cat(name(dtype), " [", p.shape.rows, ", ", p.shape.pixels, ", ", p.shape.channels, "] relu ", p.relu,
-             " residual ", p.residual, " dy2 ", p.dy2, " from x ", p.from_x, " valid ", p.valid, " params ",
-             name(p.params), " shift ", p.shift);
+             p.top ? "6" : "", " residual ", p.residual, " dy2 ", p.dy2, " from x ", p.from_x, " valid ",
+             p.valid, " params ", name(p.params), " shift ", p.shift);
 }
 
 template <class T>
@@ -46,8 +47,8 @@ void check(Problem p) {
   Operand dy2 = operand_of<T>(n, 9, -0.1, 1, p.shift, stream);
   const Operand y = operand_of<T>(n, 4, 0, 0, p.shift, stream),
                 dresidual = operand_of<T>(n, 4, 0, 0, 0, stream);
-  const Operand gamma = param_of(p.params, channels, 5, 1, 0.5, stream),
-                beta = param_of(p.params, channels, 6, 0, 0.5, stream),
+  const Operand gamma = param_of(p.params, channels, 5, p.top ? 3 : 1, 0.5, stream),
+                beta = param_of(p.params, channels, 6, p.top ? 4 : 0, 0.5, stream),
                 running_mean = param_of(p.params, channels, 7, 0, 1, stream),
                 running_var = param_of(p.params, channels, 8, 2, 1, stream),
                 save_mean = param_of(p.params, channels, 4, 0, 0, stream),
@@ -60,7 +61,8 @@ void check(Problem p) {
   const std::int32_t* const valid_pointer = p.valid < 0 ? nullptr : valid.as<std::int32_t>();
   const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(dtype, p.shape, p.dy2), 16));
 
-  const cuda::BatchNormConfig config{dtype, p.params, 1e-5, 0.1, p.relu};
+  const cuda::Clip clip = p.top ? cuda::Clip::up_to(6.0f) : p.relu ? cuda::Clip::relu() : cuda::Clip{};
+  const cuda::BatchNormConfig config{dtype, p.params, 1e-5, 0.1, clip};
   cuda::batch_norm(config, p.shape,
                    {x.data(), gamma.data(), beta.data(), running_mean.data(), running_var.data(),
                     valid_pointer, p.residual ? residual.data() : nullptr, y.data(), save_mean.data(),
@@ -82,7 +84,7 @@ void check(Problem p) {
   BatchNormAttrs attrs;
   attrs.has_valid = p.valid >= 0;
   attrs.has_residual = p.residual;
-  attrs.activation = p.relu ? "relu" : "";
+  attrs.activation = p.top ? "relu6" : p.relu ? "relu" : "";
   std::vector<Tensor> in{matrix(x.values, p.shape.channels), vector_of(gamma.values), vector_of(beta.values),
                          vector_of(running_mean.values), vector_of(running_var.values)};
   const auto counted = static_cast<std::int32_t>(p.valid * p.shape.pixels);
@@ -131,7 +133,7 @@ void check(Problem p) {
                                      vector_of(read(p.params, running_mean.data(), channels, stream)),
                                      vector_of(read(p.params, running_var.data(), channels, stream))};
   auto plain = config;
-  plain.relu = false;
+  plain.clip = {};
   cuda::batch_norm_infer(plain, p.shape, infer, stream);
   const auto inferred = run_reference(op("batch_norm_infer"), BatchNormInferAttrs{}, infer_in);
   expect_near("inferred", read(dtype, y.data(), n, stream), inferred[0], dtype,
@@ -202,6 +204,17 @@ TEST_F(BatchNorm, MaskFromX) {
       check<f16>({.shape = s, .relu = true, .dy2 = both, .from_x = true, .valid = 1});
       check<bf16>({.shape = s, .relu = true, .dy2 = both, .from_x = true, .valid = 2});
     }
+}
+
+TEST_F(BatchNorm, Relu6) {
+  for (const BatchNormShape& s : {BatchNormShape{2, 49, 16}, {3, 13, 5}, {3, 700, 16}, {3, 401, 5}})
+    for (const bool residual : {false, true})
+      for (const bool both : {false, true}) {
+        check<float>({.shape = s, .relu = true, .residual = residual, .dy2 = both, .top = true});
+        check<f16>({.shape = s, .relu = true, .residual = residual, .dy2 = both, .top = true, .valid = 2});
+        check<bf16>({.shape = s, .relu = true, .residual = residual, .dy2 = both, .top = true});
+        if (!residual) check<float>({.shape = s, .relu = true, .dy2 = both, .top = true, .from_x = true});
+      }
 }
 
 TEST_F(BatchNorm, TwoGradients) {

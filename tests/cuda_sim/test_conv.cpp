@@ -26,6 +26,7 @@ double tolerance(double want, double magnitude) {
 struct Options {
   bool bias = false, residual = false;
   ScalarOp activation = ScalarOp::None;
+  float most = std::numeric_limits<float>::infinity();
   std::size_t shift = 0;  // elements in front of each operand
   double operand_rounding = 0;
 };
@@ -106,6 +107,7 @@ void check(ConvProblem p, const Options& o = {}) {
   {
     Epilogue epilogue;
     epilogue.activation = o.activation;
+    epilogue.most = o.most;
     if (o.bias) epilogue.bias = bias.device();
     if (o.residual) epilogue.residual = residual.device();
     const DeviceBuffer space = workspace(cuda::conv_forward_workspace(p, o.activation));
@@ -128,6 +130,7 @@ void check(ConvProblem p, const Options& o = {}) {
     if (o.bias) want += bias[i % p.o];
     if (o.residual) want += residual[i];
     if (o.activation != ScalarOp::None) want = evaluate(o.activation, std::vector<double>{want}, DType::F64);
+    want = std::min(want, static_cast<double>(o.most));
   }
   compare<T>("y", y, o.shift, forward.sum, forward.magnitude, o.operand_rounding, stream);
   compare<T>("dx", dx, o.shift, to_x.sum, to_x.magnitude, o.operand_rounding, stream);
@@ -246,6 +249,18 @@ TEST_F(Conv, EveryEpilogue) {
         for (const std::int64_t o : {8, 7})
           check_all({.n = 1, .c = 8, .h = 3, .w = 3, .o = o, .kh = 3, .kw = 3, .padding = {1, 1}},
                     {.bias = bias, .residual = residual, .activation = f});
+}
+
+// By the tiles, a product, the kernel for single channels, and the second pass.
+TEST_F(Conv, CutAtAnUpperBound) {
+  for (const ScalarOp f : {ScalarOp::Relu, ScalarOp::HardSwish})
+    for (const std::int64_t o : {8, 7}) {
+      check_all({.n = 1, .c = 8, .h = 3, .w = 3, .o = o, .kh = 3, .kw = 3, .padding = {1, 1}},
+                {.bias = true, .residual = true, .activation = f, .most = 0.25f});
+      check_all({.n = 2, .c = 8, .h = 3, .w = 3, .o = o}, {.bias = true, .activation = f, .most = 0.25f});
+      check_all({.n = 2, .c = o, .h = 4, .w = 4, .o = o, .kh = 3, .kw = 3, .padding = {1, 1}, .groups = o},
+                {.bias = true, .residual = true, .activation = f, .most = 0.25f});
+    }
 }
 
 TEST_F(Conv, PointersThatAreNotAligned) {

@@ -227,25 +227,31 @@ def resize():
 def norm():
     family = Family("norm")
 
-    def batch(name, x, momentum=0.1, eps=1e-5, offset=0.0):
+    def batch(name, x, momentum=0.1, eps=1e-5, offset=0.0, gamma=1.0, beta=0.0, activation=None):
         c = x[1]
         inputs = [unit(f"batch_norm/{name}/x", *x, scale=2.0, offset=offset),
-                  unit(f"batch_norm/{name}/gamma", c, offset=0.5), unit(f"batch_norm/{name}/beta", c),
+                  unit(f"batch_norm/{name}/gamma", c, scale=gamma, offset=0.5 * gamma),
+                  unit(f"batch_norm/{name}/beta", c, offset=beta),
                   unit(f"batch_norm/{name}/mean", c, grad=False),
                   unit(f"batch_norm/{name}/var", c, scale=0.5, offset=1.0, grad=False)]
 
         def train(t, gamma, beta, mean, var):
             mean, var = mean.clone(), var.clone()
             y = F.batch_norm(t, mean, var, gamma, beta, True, momentum, eps)
+            if activation is not None:
+                y = getattr(F, activation)(y)
             return y, mean, var  # the running statistics afterwards
 
-        family.add("batch_norm", name, train, inputs, momentum=momentum, eps=eps)
+        more = {} if activation is None else {"activation": activation}
+        family.add("batch_norm", name, train, inputs, momentum=momentum, eps=eps, **more)
 
     batch("plain", (3, 2, 2, 3))
     batch("momentum_eps", (2, 3, 2, 2), momentum=0.4, eps=0.01)
     batch("two_axes", (5, 3))
     batch("two_values", (2, 2, 1, 1))
     batch("far_from_zero", (3, 2, 2, 2), offset=1000.0)
+    batch("relu", (4, 3, 2, 3), activation="relu")
+    batch("relu6", (4, 3, 2, 3), gamma=20.0, beta=3.0, activation="relu6")
     family.add("batch_norm_infer", "plain", lambda t, g, b, m, v: F.batch_norm(t, m, v, g, b, False, 0.1, 1e-3),
                [unit("batch_norm_infer/x", 2, 3, 2, 2), unit("batch_norm_infer/gamma", 3), unit("batch_norm_infer/beta", 3),
                 unit("batch_norm_infer/mean", 3, grad=False),

@@ -92,6 +92,28 @@ INGOT_OP_CASES(conv) {
        .shapes = {{2, 5, 3, 3}},
        .gradient = false});
   add({.op = "conv2d",
+       .name = "relu6_by_hand",
+       .attrs = Conv2dAttrs{.has_bias = true, .activation = "relu6"},
+       .inputs = {values({1, 1, 2, 2}, {-1, 1, 2, 3}), values({1, 1, 1, 1}, {2}), values({1}, {1})},
+       .shapes = {{1, 1, 2, 2}},
+       .expected = {{0, 3, 5, 6}},
+       .gradient = false});
+  // The channels of a GPU's own kernels for all channels, for each alone, and of its product.
+  for (const std::int64_t groups : {1, 8})
+    for (const std::int64_t kernel : {1, 3})
+      for (const char* activation : {"relu6", "silu", "hard_swish"})
+        add({.op = "conv2d",
+             .name = cat("groups_", groups, "_kernel_", kernel, "_", activation),
+             .attrs = Conv2dAttrs{.padding = {kernel / 2, kernel / 2},
+                                  .groups = groups,
+                                  .has_bias = true,
+                                  .has_residual = true,
+                                  .activation = activation},
+             .inputs = {uniform({2, 8, 4, 5}), uniform({8, 8 / groups, kernel, kernel}),
+                        uniform({8}, -1.0, 5.0), uniform({2, 8, 4, 5})},
+             .shapes = {{2, 8, 4, 5}},
+             .gradient = false});
+  add({.op = "conv2d",
        .name = "residual_silu",
        .attrs = Conv2dAttrs{.has_residual = true, .activation = "silu"},
        .inputs = {uniform({1, 2, 4, 4}), uniform({3, 2, 3, 3}), uniform({1, 3, 2, 2})},

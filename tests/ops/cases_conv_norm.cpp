@@ -190,6 +190,12 @@ INGOT_OP_CASES(conv_norm) {
        .name = "valid_relu",
        .attrs = BatchNormApplyAttrs{.has_valid = true, .activation = "relu"},
        .inputs = with(sum({5, 16, 2, 3}), {scalar(3, DType::I32)})});
+  std::vector<InputSpec> high = sum({5, 16, 2, 3});
+  high[2] = uniform({16}, 2.0, 6.0);
+  add({.op = "batch_norm_apply_two",
+       .name = "relu6",
+       .attrs = BatchNormApplyAttrs{.activation = "relu6"},
+       .inputs = high});
   add_error({.op = "batch_norm_apply_two",
              .name = "residual",
              .attrs = BatchNormApplyAttrs{.has_residual = true},

@@ -61,9 +61,63 @@ INGOT_OP_CASES(norm) {
        .attrs = BatchNormAttrs{.has_valid = true, .has_residual = true, .activation = "relu"},
        .inputs = with(forward({5, 2, 2, 2}), {three_rows, uniform({5, 2, 2, 2})})});
 
+  // Scaled so that results reach over 6.
+  const auto high = [&](const Shape& x) {
+    std::vector<InputSpec> in = forward(x);
+    in[1] = uniform({x[1]}, 2.0, 4.0);
+    in[2] = uniform({x[1]}, 1.0, 5.0);
+    return in;
+  };
+  for (const std::int64_t c : {2, 17, 70})
+    add({.op = "batch_norm",
+         .name = cat("relu6_", c),
+         .attrs = BatchNormAttrs{.activation = "relu6"},
+         .inputs = high({3, c, 2, 3})});
+  add({.op = "batch_norm",
+       .name = "valid_residual_relu6",
+       .attrs = BatchNormAttrs{.has_valid = true, .has_residual = true, .activation = "relu6"},
+       .inputs = with(high({5, 2, 2, 2}), {three_rows, uniform({5, 2, 2, 2})})});
+
   const auto backward = [](const Shape& x) {
     return std::vector<InputSpec>{uniform(x), uniform(x), uniform({x[1]}), uniform({x[1]}), positive({x[1]})};
   };
+  add({.op = "batch_norm_grad",
+       .name = "relu6_by_hand",  // of x's sum alone, at y below, at and between its bounds
+       .attrs = BatchNormGradAttrs{.activation = "relu6", .has_residual = true},
+       .inputs = {values({6, 1}, {1, 2, 4, 8, 16, 32}), values({6, 1}, {0, 0, 0, 0, 0, 0}), values({1}, {1}),
+                  values({1}, {0}), values({1}, {1}), values({6, 1}, {0, 0.5, 5.5, 6, 1, 0})},
+       .expected = {{-22.0 / 6, 2 - 22.0 / 6, 4 - 22.0 / 6, -22.0 / 6, 16 - 22.0 / 6, -22.0 / 6},
+                    {0},
+                    {22},
+                    {0, 2, 4, 0, 16, 0}}});
+  const auto beyond = [](const Shape& x) { return uniform(x, -3.0, 9.0); };
+  for (const std::int64_t c : {2, 17, 70}) {
+    add({.op = "batch_norm_grad",
+         .name = cat("relu6_", c),
+         .attrs = BatchNormGradAttrs{.activation = "relu6"},
+         .inputs = with(backward({3, c, 2, 3}), {beyond({3, c, 2, 3})})});
+    std::vector<InputSpec> from_x = backward({3, c, 2, 3});
+    from_x[2] = uniform({c}, 2.0, 4.0);
+    from_x.push_back(uniform({c}, 1.0, 5.0));
+    add({.op = "batch_norm_grad",
+         .name = cat("relu6_mask_from_x_", c),
+         .attrs = BatchNormGradAttrs{.activation = "relu6", .mask_from_x = true},
+         .inputs = from_x});
+    add({.op = "batch_norm_grad",
+         .name = cat("relu6_mask_from_x_two_gradients_", c),
+         .attrs = BatchNormGradAttrs{.activation = "relu6", .has_dy2 = true, .mask_from_x = true},
+         .inputs = with(from_x, {uniform({3, c, 2, 3})})});
+  }
+  add({.op = "batch_norm_grad",
+       .name = "valid_residual_relu6",
+       .attrs = BatchNormGradAttrs{.has_valid = true, .activation = "relu6", .has_residual = true},
+       .inputs = with(backward({5, 2, 2, 2}), {three_rows, beyond({5, 2, 2, 2})})});
+  add({.op = "batch_norm_grad",
+       .name = "valid_two_gradients_residual_relu6",
+       .attrs =
+           BatchNormGradAttrs{
+               .has_valid = true, .activation = "relu6", .has_residual = true, .has_dy2 = true},
+       .inputs = with(backward({5, 2, 2, 2}), {three_rows, beyond({5, 2, 2, 2}), uniform({5, 2, 2, 2})})});
   add({.op = "batch_norm_grad",
        .name = "images",
        .inputs = backward({4, 3, 3, 2}),
@@ -153,6 +207,11 @@ INGOT_OP_CASES(norm) {
        .inputs = with(inference({5, 16, 2, 2}), {three_rows, uniform({5, 16, 2, 2})}),
        .shapes = {{5, 16, 2, 2}}});
   add({.op = "batch_norm_apply",
+       .name = "residual_relu6",
+       .attrs = BatchNormApplyAttrs{.has_residual = true, .activation = "relu6"},
+       .inputs = with(inference({3, 16, 2, 2}), {beyond({3, 16, 2, 2})}),
+       .shapes = {{3, 16, 2, 2}}});
+  add({.op = "batch_norm_apply",
        .name = "by_hand",
        .inputs = {values({2, 1}, {1, 3}), values({1}, {2}), values({1}, {1}), values({1}, {2}),
                   values({1}, {0.5})},
@@ -203,7 +262,7 @@ INGOT_OP_CASES(norm) {
              .name = "activation",
              .attrs = BatchNormAttrs{.activation = "gelu"},
              .inputs = {f32({2, 3}), c3, c3, c3, c3},
-             .message = "activation must be 'relu'"});
+             .message = "activation must be 'relu', 'relu6' or '' (none), got 'gelu'"});
   add_error({.op = "batch_norm",
              .name = "valid_rows",
              .attrs = BatchNormAttrs{.has_valid = true},

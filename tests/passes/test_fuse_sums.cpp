@@ -115,6 +115,17 @@ output "db" = %db
 )")));
 }
 
+// The fused op masks by a ReLU.
+TEST(FuseSums, Relu6IsLeftAlone) {
+  const std::string text = run(fuse_sums, cat(kBackward, R"(
+%d = conv2d_grad_input(%dy, %w) {input_shape=[2, 5, 4, 4]} : f32[2, 5, 4, 4]
+%dx, %dg, %db = batch_norm_grad(%d, %x, %g, %m, %v, %b) {activation="relu6", mask_from_x=true} : f32[2, 5, 4, 4], f32[5], f32[5]
+output "dx" = %dx
+)"),
+                               always);
+  EXPECT_EQ(text.find("_sums"), std::string::npos) << text;
+}
+
 // Behind a sum with a residual, whose branch reads the masked gradient too: one batch norm's, and two's.
 TEST(FuseSums, TwoGradientsAndAResidual) {
   const std::string forward = cat(kBackward, R"(

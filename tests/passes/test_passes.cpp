@@ -1,5 +1,6 @@
 // Each pass: text in, text out; verified before and after; idempotent; same results by the reference
 // executor.
+#include "core/ops/conv.h"
 #include "tests/passes/pass_run.h"
 
 namespace ingot {
@@ -343,6 +344,125 @@ update %v = %nv
   EXPECT_EQ(count["relu"], 0);
   EXPECT_EQ(count["add"], 0);
   EXPECT_EQ(count["batch_norm_grad"], 1);
+}
+
+// ReLU6 as the layer writes it; its gradient's masks look at v, or what became of it.
+constexpr std::string_view kRelu6 = R"(
+%x = input "x" : f32[4, 3, 2, 2]
+%dz = input "dz" : f32[4, 3, 2, 2]
+%g = state "g" : f32[3] parameter uniform(3, 5)
+%b = state "b" : f32[3] parameter uniform(2, 5)
+%m = state "m" : f32[3] buffer constant(0)
+%v = state "v" : f32[3] buffer constant(1)
+%zero = full() {value=0, shape=[]} : f32[]
+%six = full() {value=6, shape=[]} : f32[]
+%y, %mean, %rstd, %nm, %nv = batch_norm(%x, %g, %b, %m, %v) : f32[4, 3, 2, 2], f32[3], f32[3], f32[3], f32[3]
+%ge = ge(%y, %six) : bool[4, 3, 2, 2]
+%r = relu(%y) : f32[4, 3, 2, 2]
+%z = where(%ge, %six, %r) : f32[4, 3, 2, 2]
+)";
+
+TEST(Epilogues, BatchNormTakesRelu6AndItsMask) {
+  EXPECT_EQ(run(fuse_epilogues, cat(kRelu6, R"(
+%le = le(%r, %zero) : bool[4, 3, 2, 2]
+%d1 = where(%ge, %zero, %dz) : f32[4, 3, 2, 2]
+%dy = where(%le, %zero, %d1) : f32[4, 3, 2, 2]
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+update %m = %nm
+)")),
+            canonical(R"(
+%x = input "x" : f32[4, 3, 2, 2]
+%dz = input "dz" : f32[4, 3, 2, 2]
+%g = state "g" : f32[3] parameter uniform(3, 5)
+%b = state "b" : f32[3] parameter uniform(2, 5)
+%m = state "m" : f32[3] buffer constant(0)
+%v = state "v" : f32[3] buffer constant(1)
+%z, %mean, %rstd, %nm, %nv = batch_norm(%x, %g, %b, %m, %v) {activation="relu6"} : f32[4, 3, 2, 2], f32[3], f32[3], f32[3], f32[3]
+%dx, %dg, %db = batch_norm_grad(%dz, %x, %g, %mean, %rstd, %b) {activation="relu6", mask_from_x=true} : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+update %m = %nm
+)"));
+}
+
+// Masks whose gradient goes elsewhere look at the fused node's result.
+TEST(Epilogues, MasksOfRelu6LookAtItsResult) {
+  const std::string text = run(fuse_epilogues, cat(kRelu6, R"(
+%le = le(%r, %zero) : bool[4, 3, 2, 2]
+%d1 = where(%ge, %zero, %dz) : f32[4, 3, 2, 2]
+%dy = where(%le, %zero, %d1) : f32[4, 3, 2, 2]
+output "z" = %z
+output "dy" = %dy
+)"));
+  EXPECT_NE(text.find("relu6"), std::string::npos) << text;
+  EXPECT_EQ(text.find("= relu("), std::string::npos) << text;
+  EXPECT_EQ(text.find("batch_norm_grad"), std::string::npos) << text;
+}
+
+// Half of the masks is not the mask of ReLU6.
+TEST(Epilogues, BatchNormGradientWantsBothMasksOfRelu6) {
+  for (const char* dy : {"%dy = where(%le, %zero, %dz)", "%dy = where(%ge, %zero, %dz)"}) {
+    const std::string text =
+        run(fuse_epilogues, cat(kRelu6, "%le = le(%r, %zero) : bool[4, 3, 2, 2]\n", dy, R"( : f32[4, 3, 2, 2]
+%dx, %dg, %db = batch_norm_grad(%dy, %x, %g, %mean, %rstd) : f32[4, 3, 2, 2], f32[3], f32[3]
+output "z" = %z
+output "dx" = %dx
+)"));
+    EXPECT_NE(text.find("relu6"), std::string::npos) << text;
+    EXPECT_EQ(text.find("mask_from_x"), std::string::npos) << text;
+  }
+}
+
+// Another bound, and readers that need what is not there any more.
+TEST(Epilogues, WhatOnlyLooksLikeRelu6) {
+  const auto fused = [](std::string text) {
+    return run(fuse_epilogues, text).find("relu6") != std::string::npos;
+  };
+  const std::string z = "output \"z\" = %z\n";
+  EXPECT_TRUE(fused(cat(kRelu6, z)));
+  EXPECT_FALSE(fused(cat(kRelu6, z, "output \"r\" = %r\n")));
+  EXPECT_FALSE(fused(cat(kRelu6, z, "output \"y\" = %y\n")));
+  EXPECT_FALSE(fused(cat(kRelu6, "%n = neg(%r) : f32[4, 3, 2, 2]\noutput \"n\" = %n\n", z)));
+  std::string five(kRelu6);
+  five.replace(five.find("value=6"), 7, "value=5");
+  EXPECT_FALSE(fused(five + z));
+  std::string early(kRelu6);
+  early.insert(early.find("%z ="), "%c = cast(%ge) {dtype=f32} : f32[4, 3, 2, 2]\n");
+  EXPECT_FALSE(fused(early + "output \"c\" = %c\n" + z));
+}
+
+// A convolution takes what the backend's kernel for it takes, a product ReLU alone.
+TEST(Epilogues, ConvolutionsAskTheBackend) {
+  const std::string head = R"(
+%x = input "x" : f32[2, 3, 5, 5]
+%w = state "w" : f32[4, 3, 3, 3] parameter uniform(-0.5, 0.5)
+%b = state "b" : f32[4] parameter uniform(-0.5, 0.5)
+%six = full() {value=6, shape=[]} : f32[]
+%c = conv2d(%x, %w, %b) {has_bias=true} : f32[2, 4, 3, 3]
+)";
+  const std::string relu6 = head + R"(
+%ge = ge(%c, %six) : bool[2, 4, 3, 3]
+%r = relu(%c) : f32[2, 4, 3, 3]
+%y = where(%ge, %six, %r) : f32[2, 4, 3, 3]
+output "y" = %y
+)",
+                    silu = head + "%y = silu(%c) : f32[2, 4, 3, 3]\noutput \"y\" = %y\n";
+  std::vector<std::string> asked;
+  const auto answer = [&](bool yes) {
+    return [&asked, yes](const Graph&, const Node& n) {
+      asked.push_back(n.attrs.as<Conv2dAttrs>().activation);
+      return yes;
+    };
+  };
+  EXPECT_NE(run(fuse_epilogues, relu6, answer(true)).find("activation=\"relu6\""), std::string::npos);
+  EXPECT_NE(run(fuse_epilogues, silu, answer(true)).find("activation=\"silu\""), std::string::npos);
+  EXPECT_EQ(std::set(asked.begin(), asked.end()), (std::set<std::string>{"relu6", "silu"}));
+  for (const std::string& text : {relu6, silu}) {
+    EXPECT_EQ(run(fuse_epilogues, text, answer(false)).find("activation"), std::string::npos);
+    EXPECT_EQ(run(fuse_epilogues, text).find("activation"), std::string::npos);
+  }
 }
 
 // A sum of two gradients, masked or not, becomes two operands; one that somebody else reads stays.

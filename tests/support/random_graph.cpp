@@ -112,6 +112,12 @@ class Generator {
     return activation(x);
   }
 
+  // What convolutions and batch norm take as an epilogue, or nothing. By the shape, without a number drawn.
+  Value clipped(Value x) {
+    if (pick(2) != 0) return x;
+    return x.dim(1) % 3 == 0 ? where(ge(x, 6.0), 6.0, relu(x)) : relu(x);
+  }
+
   Value normalise(Value x) {
     const std::int64_t c = x.dim(1);
     const Value gamma = positive_weight(c), beta = weight({c}, 0.5);
@@ -169,7 +175,7 @@ class Generator {
         const Value kernel = weight({out, c / a.groups, k, k}, 0.5);
         Value y = pick(2) == 0 ? conv2d(x, kernel, a) : conv2d(x, kernel, weight({out}, 0.5), a);
         if (pick(2) == 0) y = normalise(y);
-        return pick(2) == 0 ? relu(y) : y;
+        return clipped(y);
       }
       case 3:
         return normalise(x);
@@ -209,7 +215,7 @@ class Generator {
         const bool transposed = pick(2) == 0;
         Value y = matmul(x, weight(transposed ? Shape{out, n} : Shape{n, out}, 0.5), false, transposed);
         if (pick(2) == 0) y = y + weight({out}, 0.5);
-        return pick(2) == 0 ? relu(y) : y;
+        return clipped(y);
       }
       case 2:
         return layer_norm(x, positive_weight(n), weight({n}, 0.5), -1, 1e-2).y;

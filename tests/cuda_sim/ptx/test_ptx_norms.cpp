@@ -63,7 +63,7 @@ class PtxNorms : public SimTest {
       const DeviceBuffer valid =
           to_device(std::vector<std::int32_t>{static_cast<std::int32_t>(s.rows - 1)}, stream);
       const DeviceBuffer workspace(std::max<std::size_t>(cuda::batch_norm_workspace(dtype, s, true), 16));
-      const cuda::BatchNormConfig config{.dtype = dtype, .relu = true};
+      const cuda::BatchNormConfig config{.dtype = dtype, .clip = cuda::Clip::up_to(1)};
       cuda::batch_norm(
           config, s,
           {x.data(), gamma.data(), beta.data(), mean.data(), var.data(), valid.as<std::int32_t>(),
