@@ -53,6 +53,16 @@ TEST(Nms, RefusesListsThatDoNotFit) {
                    "got 1 labels for 3 boxes"));
 }
 
+// "More than" the threshold, not "at least".
+TEST(Nms, AnOverlapOfExactlyTheThresholdStays) {
+  const std::vector<BoundingBox> boxes{{0, 0, 2, 1}, {0, 0, 1, 1}};
+  const std::vector<float> scores{0.5f, 0.9f};
+  EXPECT_EQ(nms(boxes, scores, 0.5f), (std::vector<std::int64_t>{1, 0}));
+  EXPECT_EQ(nms(boxes, scores, 0.49f), (std::vector<std::int64_t>{1}));
+  EXPECT_EQ(batched_nms(boxes, scores, std::vector<std::int64_t>{0, 1}, 0.1f),
+            (std::vector<std::int64_t>{1, 0}));
+}
+
 TEST(BoxIou, OfSomeBoxes) {
   EXPECT_FLOAT_EQ(box_iou({0, 0, 2, 2}, {1, 1, 3, 3}), 1.0f / 7.0f);
   EXPECT_FLOAT_EQ(box_iou({0, 0, 2, 2}, {0, 0, 2, 2}), 1.0f);

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/base/error.h"
+#include "data/draws.h"
 #include "data/image.h"
 #include "gtest/gtest.h"
 #include "tests/support/messages.h"
@@ -70,6 +71,45 @@ TEST(Voc, RefusesWhatIsWrong) {
   }
   expect_refused(bomb + "]><annotation><filename>&a9;</filename></annotation>",
                  "it is no XML: limit on input amplification");
+}
+
+// Bytes changed, left out and doubled: an annotation or a FormatError, nothing else.
+TEST(Voc, DamagedTextIsReadOrRefused) {
+  const std::string whole =
+      annotation(object("person", corners("1", "2.5", "30", "40"), "<difficult>1</difficult>") +
+                 object("dog", corners("5", "5", "5", "9")));
+  int read = 0, refused = 0;
+  for (std::int64_t i = 0; i < 3000; ++i) {
+    Draws draws(1, "damage", 0, i);
+    std::string text = whole;
+    for (std::int64_t k = 1 + draws.below(3); k > 0 && !text.empty(); --k) {
+      const auto at = static_cast<std::size_t>(draws.below(static_cast<std::int64_t>(text.size())));
+      const auto count = static_cast<std::size_t>(draws.below(20));
+      switch (draws.below(4)) {
+        case 0:
+          text[at] = static_cast<char>(draws.below(256));
+          break;
+        case 1:
+          text.erase(at, count);
+          break;
+        case 2:
+          text.insert(at, text.substr(at, count));
+          break;
+        default:
+          text.resize(at);
+      }
+    }
+    try {
+      const VocAnnotation a = parse_voc(text, "damaged.xml");
+      for (const VocObject& o : a.objects) EXPECT_LE(o.box.left, o.box.right);
+      ++read;
+    } catch (const FormatError& e) {
+      EXPECT_TRUE(says(e.what(), "'damaged.xml'"));
+      ++refused;
+    }
+  }
+  EXPECT_GT(read, 100);
+  EXPECT_GT(refused, 1000);
 }
 
 class VocFolder : public ::testing::Test {
