@@ -9,7 +9,7 @@
 //
 // With x = concat(x_1, ..., x_k) along the channels they are batch_norm(x), batch_norm_apply(x) and
 // batch_norm_grad(dy, x) (core/ops/norm.h), whose dx is cut in the same places. `beta` is there where the
-// activation is "relu", whose mask is found from x. With has_added other gradients a_i of the same pieces are
+// activation is not "", whose mask is found from x. With has_added other gradients a_i of the same pieces are
 // added: dx_i = (piece i of dx) + a_i.
 //
 // A dense block (Huang et al. 2017, arXiv 1608.06993) reads the concatenation of all its layers' results so

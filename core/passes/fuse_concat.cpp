@@ -78,18 +78,15 @@ class ConcatFusion {
   bool reads_pieces(const Node& n, ValueId c) const {
     if (n.op == "batch_norm") {
       const auto& at = n.attrs.as<BatchNormAttrs>();
-      return n.inputs[0] == c && !at.has_residual && plain(at.activation) &&
-             accelerated(forward(n, pieces(c)));
+      return n.inputs[0] == c && !at.has_residual && accelerated(forward(n, pieces(c)));
     }
     if (n.op == "batch_norm_grad") {
       const auto& at = n.attrs.as<BatchNormGradAttrs>();
       return n.inputs[1] == c && n.inputs[0] != c && !at.has_residual && !at.has_dy2 &&
-             plain(at.activation) && at.mask_from_x == !at.activation.empty() &&
-             accelerated(backward(n, pieces(c), {}));
+             at.mask_from_x == !at.activation.empty() && accelerated(backward(n, pieces(c), {}));
     }
     return false;
   }
-  static bool plain(const std::string& activation) { return activation.empty() || activation == "relu"; }
 
   static Node forward(const Node& n, const Split& x) {
     const auto& at = n.attrs.as<BatchNormAttrs>();

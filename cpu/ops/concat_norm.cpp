@@ -137,13 +137,13 @@ std::int64_t counted_rows(const Concatenation& c, const void* valid) {
 
 // y = act(x a + b) by tables 0 and 1, and 0 in the rows that do not count.
 void scale_pieces(const Concatenation& c, const Images& m, const Memory& w, int parts, std::int64_t rows,
-                  void* const* x, void* y, bool relu) {
+                  void* const* x, void* y, const Cut& cut) {
   const NormKernels& k = m.kernels();
   for_blocks(c, parts, rows * c.pixels, [&](std::size_t i, std::int64_t at, std::int64_t pixels, int part) {
     const PieceOf& p = c.pieces[i];
     float* const block = w.block_of(0, part);
     k.scale_shift(m.at(x[i], at * p.channels), nullptr, block, pixels * p.channels, p.period,
-                  w.tables[0] + p.tables, w.tables[1] + p.tables, relu);
+                  w.tables[0] + p.tables, w.tables[1] + p.tables, cut);
     copy_rows(block, m.bytes(p.channels), m.at(y, at * c.channels + p.before), m.bytes(c.channels), pixels,
               m.bytes(p.channels));
   });
@@ -177,7 +177,8 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
   const int first = at.first_piece();
   const auto low = lowered(p, first, p.num_inputs() - first, p.out(0));
   if (!low) return nullptr;
-  const bool relu = at.activation == "relu", has_valid = at.has_valid;
+  const Cut cut = cut_of(clip_of(p.node.op, at.activation));
+  const bool has_valid = at.has_valid;
   const double eps = at.eps, momentum = at.momentum;
   return make_step(
       kernel_name(low->m),
@@ -226,7 +227,7 @@ std::unique_ptr<Step> lower_forward(const Problem& p) {
           }
         w.fill(c, 0, [&](std::int64_t ch) { return static_cast<float>(w.sum[ch]); });
         w.fill(c, 1, [&](std::int64_t ch) { return static_cast<float>(w.sq[ch]); });
-        scale_pieces(c, m, w, parts, rows, x, out[0], relu);
+        scale_pieces(c, m, w, parts, rows, x, out[0], cut);
       },
       Memory::bytes(low->c, low->parts, 1), {{2, 3}, {3, 4}});
 }
@@ -236,7 +237,8 @@ std::unique_ptr<Step> lower_apply(const Problem& p) {
   const int first = at.first_piece();
   const auto low = lowered(p, first, p.num_inputs() - first, p.out(0));
   if (!low) return nullptr;
-  const bool relu = at.activation == "relu", has_valid = at.has_valid;
+  const Cut cut = cut_of(clip_of(p.node.op, at.activation));
+  const bool has_valid = at.has_valid;
   return make_step(
       kernel_name(low->m),
       [=, c = low->c, m = low->m, parts = low->parts](void* const* in, void* const* out, void* workspace) {
@@ -248,7 +250,7 @@ std::unique_ptr<Step> lower_apply(const Problem& p) {
         const auto scale = [&](std::int64_t ch) { return f(0, ch) * f(3, ch); };
         w.fill(c, 0, [&](std::int64_t ch) { return static_cast<float>(scale(ch)); });
         w.fill(c, 1, [&](std::int64_t ch) { return static_cast<float>(f(1, ch) - f(2, ch) * scale(ch)); });
-        scale_pieces(c, m, w, parts, counted_rows(c, has_valid ? in[4] : nullptr), in + first, out[0], relu);
+        scale_pieces(c, m, w, parts, counted_rows(c, has_valid ? in[4] : nullptr), in + first, out[0], cut);
       },
       Memory::bytes(low->c, low->parts, 1));
 }
@@ -262,8 +264,8 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
     if (!same_place(p.in(first + i), p.out(i)) ||
         (at.has_added && !same_place(p.in(first + i), p.in(first + pieces + i))))
       return nullptr;
-  const bool relu = at.activation == "relu", has_valid = at.has_valid, has_added = at.has_added;
-  if (!relu && !at.activation.empty()) return nullptr;
+  const Activation act = clip_of(p.node.op, at.activation);
+  const bool clips = !act.none(), has_valid = at.has_valid, has_added = at.has_added;
   return make_step(
       kernel_name(low->m),
       [=, c = low->c, m = low->m, parts = low->parts](void* const* in, void* const* out, void* workspace) {
@@ -276,14 +278,16 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
         void* const* x = in + first;
         const std::int64_t rows = counted_rows(c, has_valid ? in[4] : nullptr);
         const double count = std::max(static_cast<double>(rows * c.pixels), 1.0);
+        const Cut mask_cut = mask_cut_of(act);
         const auto scale = [&](std::int64_t ch) { return f(1, ch) * f(3, ch); };
         w.fill(c, 0, [&](std::int64_t ch) { return static_cast<float>(f(2, ch)); });
         w.fill(c, 1, [&](std::int64_t ch) { return static_cast<float>(scale(ch)); });
-        if (relu)
+        if (clips)
           w.fill(c, 2, [&](std::int64_t ch) {
             return static_cast<float>(f(4 + has_valid, ch) - f(2, ch) * scale(ch));
           });
-        // use(piece, its index, element, elements, dy, mask): a block of dy, and what it was before the ReLU.
+        // use(piece, its index, element, elements, dy, mask): a block of dy, and of what y was before the
+        // activation.
         const auto blocks = [&](const auto& use) {
           for_blocks(c, parts, rows * c.pixels,
                      [&](std::size_t i, std::int64_t pixel, std::int64_t pixels, int part) {
@@ -293,10 +297,10 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
                        copy_rows(m.at(static_cast<const void*>(in[0]), pixel * c.channels + piece.before),
                                  m.bytes(c.channels), dy, m.bytes(piece.channels), pixels,
                                  m.bytes(piece.channels));
-                       if (relu) {
+                       if (clips) {
                          mask = w.block_of(1, part);
                          k.scale_shift(m.at(x[i], element), nullptr, mask, n, piece.period,
-                                       w.tables[1] + piece.tables, w.tables[2] + piece.tables, false);
+                                       w.tables[1] + piece.tables, w.tables[2] + piece.tables, mask_cut);
                        }
                        use(piece, i, element, n, dy, mask, part);
                      });

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "core/base/half.h"
+#include "core/ops/activation.h"
 #include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
@@ -148,6 +149,17 @@ void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t r
       b.sum[c] += b.thread_sum[at + c];
       b.sq[c] += b.thread_sq[at + c];
     }
+}
+
+// What the kernels do for an activation, and what they make of its operand where they look for its mask.
+inline Cut cut_of(const Activation& a) {
+  if (a.none()) return {};
+  return {.least = 0.0f, .most = static_cast<float>(a.most)};
+}
+inline Cut mask_cut_of(const Activation& a) {
+  Cut cut{.to_zero = true};
+  cut.most = static_cast<float>(a.most);
+  return cut;
 }
 
 inline void no_after(std::int64_t, int) {}

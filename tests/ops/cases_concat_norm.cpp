@@ -96,6 +96,11 @@ INGOT_OP_CASES(concat_norm) {
            with(backward({3, 37, 7, 5}), with({uniform({37}, -1.0, 1.0)}, pieces({3, 0, 7, 5}, {32, 5}))),
        .shapes = {{3, 32, 7, 5}, {3, 5, 7, 5}, {37}, {37}}});
   add({.op = "concat_batch_norm_grad",
+       .name = "relu6",
+       .attrs = ConcatBatchNormGradAttrs{.activation = "relu6"},
+       .inputs = with(backward({3, 7, 7, 5}), with({uniform({7}, 3.0, 6.0)}, pieces({3, 0, 7, 5}, {2, 5}))),
+       .shapes = {{3, 2, 7, 5}, {3, 5, 7, 5}, {7}, {7}}});
+  add({.op = "concat_batch_norm_grad",
        .name = "added",
        .attrs = ConcatBatchNormGradAttrs{.has_added = true},
        .inputs = with(backward({70, 7}), with(pieces({70, 0}, {2, 5}), pieces({70, 0}, {2, 5}))),
