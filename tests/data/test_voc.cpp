@@ -15,7 +15,7 @@ namespace ingot {
 namespace {
 
 std::string object(const std::string& name, const std::string& box, const std::string& more = "") {
-  return "<object><name> " + name + " </name>" + more + "<bndbox>" + box + "</bndbox></object>\n";
+  return "<object><name> " + name + " </name><bndbox>" + box + "</bndbox>" + more + "</object>\n";
 }
 std::string corners(const char* left, const char* top, const char* right, const char* bottom) {
   return std::string("<xmin>") + left + "</xmin><ymin>" + top + "</ymin><xmax>" + right + "</xmax><ymax>" +
