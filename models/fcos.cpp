@@ -195,8 +195,9 @@ std::vector<Detection> fcos_detections(const FcosConfig& config, const Tensor& o
     for (std::int64_t c = 0; c < config.classes; ++c) {
       const float score = std::sqrt(sigmoid_of(value(c, p)) * centre);
       if (!(score >= options.least_score)) continue;
-      const float x = (static_cast<float>(p % w) + 0.5f) * kStride,
-                  y = (static_cast<float>(p / w) + 0.5f) * kStride;
+      const std::int64_t row_of = p / w, column = p % w;
+      const float x = (static_cast<float>(column) + 0.5f) * kStride;
+      const float y = (static_cast<float>(row_of) + 0.5f) * kStride;
       boxes.push_back({x - side(0), y - side(1), x + side(2), y + side(3)});
       scores.push_back(score);
       labels.push_back(c);
