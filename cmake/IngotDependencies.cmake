@@ -6,6 +6,7 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(ZLIB REQUIRED)
 find_package(JPEG REQUIRED)
 find_package(PNG REQUIRED)
+find_package(EXPAT REQUIRED)
 find_package(nlohmann_json 3.9 REQUIRED)
 
 find_package(dnnl 3 CONFIG QUIET)

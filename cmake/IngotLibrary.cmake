@@ -35,7 +35,7 @@ target_include_directories(ingot PUBLIC $<BUILD_INTERFACE:${INGOT_STAGED_INCLUDE
 target_include_directories(ingot SYSTEM PRIVATE $<TARGET_PROPERTY:DNNL::dnnl,INTERFACE_INCLUDE_DIRECTORIES>)
 target_link_libraries(ingot PRIVATE $<BUILD_INTERFACE:ingot_flags> $<BUILD_INTERFACE:$<TARGET_FILE:DNNL::dnnl>>
   $<BUILD_INTERFACE:OpenMP::OpenMP_CXX> $<BUILD_INTERFACE:Threads::Threads> $<BUILD_INTERFACE:ZLIB::ZLIB>
-  $<BUILD_INTERFACE:JPEG::JPEG> $<BUILD_INTERFACE:PNG::PNG>
+  $<BUILD_INTERFACE:JPEG::JPEG> $<BUILD_INTERFACE:PNG::PNG> $<BUILD_INTERFACE:EXPAT::EXPAT>
   $<BUILD_INTERFACE:nlohmann_json::nlohmann_json> $<BUILD_INTERFACE:${CMAKE_DL_LIBS}>
   $<$<BOOL:${INGOT_CUDA_BACKEND}>:$<BUILD_INTERFACE:CUDA::cudart_static>>)
 if(INGOT_CUDA_BACKEND)
@@ -57,8 +57,10 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
 list(REMOVE_ITEM once_sources ${PROJECT_SOURCE_DIR}/core/runtime/session.cpp ${PROJECT_SOURCE_DIR}/core/runtime/step.cpp)
-set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/explain.cpp train/freeze.cpp train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp
-  data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/detection_metrics.cpp train/explain.cpp train/freeze.cpp
+  train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp train/verification_metrics.cpp data/boxes.cpp data/detection.cpp
+  data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp data/png_write.cpp
+  data/voc.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise; nothing here gains by -O3's copies of them.

@@ -199,7 +199,7 @@ std::optional<dnnl::primitive_attr> epilogue_attr(std::string_view activation, c
   dnnl::post_ops ops;
   if (residual != nullptr) ops.append_binary(dnnl::algorithm::binary_add, *residual);
   using Function = dnnl::algorithm;
-  const Activation a = activation_of("oneDNN", activation);
+  const LastFunction a = activation_of("oneDNN", activation);
   switch (a.function) {
     case ScalarOp::None:
       break;

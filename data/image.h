@@ -1,4 +1,4 @@
-// Images in files, and folders of them as a data set: JPEG and PNG.
+// Images in files, and folders of them as a data set: JPEG and PNG. PNG is written too.
 //
 // What is wrong with a file is a BadSample that names it, never a crash: a DataLoader throws it or leaves the
 // sample out (LoaderOptions::bad_samples). Which parts of an image are read is decided before it is decoded,
@@ -39,9 +39,17 @@ ImageInfo image_info(const std::string& path, std::int64_t most_pixels = kMostPi
 // Throws BadSample naming the file.
 Tensor read_image(const std::string& path, std::int64_t channels = 3, std::int64_t most_pixels = kMostPixels);
 
-// u8[3, H, W] or u8[1, H, W] as a PNG file, by AtomicFile: the old file or all of the new one. Throws
-// ShapeError for another tensor, Error when the bytes cannot reach the disk.
-void write_png(const std::string& path, const Tensor& pixels);
+// Of one image [channels, height, width] that lies in memory pixel by pixel.
+inline Layout pixel_layout() {
+  Layout layout;
+  layout.rank = 3;
+  layout.order = {1, 2, 0};
+  return layout;
+}
+
+// u8[3, H, W] as RGB, u8[1, H, W] as grey. Throws ShapeError for another tensor, Error when the file cannot
+// be written; the file holds either its old bytes or the whole image.
+void write_png(const std::string& path, const Tensor& image);
 
 // From a file to what a network takes when nothing is random: torchvision's Resize(resize), CenterCrop(size).
 // Part of what weights mean, so checkpoints hold it.

@@ -120,10 +120,7 @@ class ImageFolder final : public Dataset {
       : entries_(std::move(entries)), names_(std::move(names)), options_(options) {
     const ImagePreparation& p = options_.prepare;
     type_ = {DType::U8, {p.channels, p.size, p.size}};
-    if (p.channels > 1) {
-      type_.layout.rank = 3;
-      type_.layout.order = {1, 2, 0};
-    }
+    if (p.channels > 1) type_.layout = pixel_layout();
   }
 
   std::int64_t size() const override { return std::ssize(entries_); }

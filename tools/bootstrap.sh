@@ -73,7 +73,7 @@ missing_libraries() {
       return 1
     fi
   else  # Nothing to probe with yet: ask for all of them.
-    printf -- '-- missing: %s\n' ZLIB JPEG PNG nlohmann_json CLI11 GTest benchmark dnnl >"$log"
+    printf -- '-- missing: %s\n' ZLIB JPEG PNG EXPAT nlohmann_json CLI11 GTest benchmark dnnl >"$log"
   fi
   local name
   sed -n 's/^-- missing: //p' "$log" | while read -r name; do
@@ -83,6 +83,7 @@ missing_libraries() {
       ZLIB) echo zlib1g-dev ;;
       JPEG) echo libjpeg-dev ;;
       PNG) echo libpng-dev ;;
+      EXPAT) echo libexpat1-dev ;;
       nlohmann_json) echo nlohmann-json3-dev ;;
       CLI11) echo libcli11-dev ;;
       GTest) echo libgtest-dev ;;

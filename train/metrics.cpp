@@ -70,6 +70,25 @@ double ConfusionMatrix::f1(std::int64_t c) const {
   return p + r == 0.0 ? 0.0 : 2.0 * p * r / (p + r);
 }
 
+double ConfusionMatrix::iou(std::int64_t c) const {
+  std::int64_t either = -count(c, c);
+  for (std::int64_t k = 0; k < classes_; ++k) either += count(c, k) + count(k, c);
+  return ratio(count(c, c), either);
+}
+
+double ConfusionMatrix::mean_iou() const {
+  double sum = 0.0;
+  int counted = 0;
+  for (std::int64_t c = 0; c < classes_; ++c) {
+    bool there = false;
+    for (std::int64_t k = 0; k < classes_; ++k) there = there || count(c, k) + count(k, c) > 0;
+    if (!there) continue;
+    sum += iou(c);
+    ++counted;
+  }
+  return counted == 0 ? 0.0 : sum / counted;
+}
+
 double ConfusionMatrix::macro_f1() const {
   double sum = 0.0;
   for (std::int64_t c = 0; c < classes_; ++c) sum += f1(c);

@@ -1,8 +1,9 @@
-// Classification metrics on the host.
+// Classification metrics on the host, of samples or of the pixels of a segmentation.
 //
 //   ConfusionMatrix m(10);
 //   m.add(/*actual=*/3, /*predicted=*/5);
 //   m.accuracy(); m.f1(3); m.macro_f1();
+//   m.iou(1); m.dice(1); m.mean_iou();                // one add() a pixel
 #pragma once
 
 #include <cstddef>
@@ -30,6 +31,13 @@ class ConfusionMatrix {
   double precision(std::int64_t c) const;
   double recall(std::int64_t c) const;
   double f1(std::int64_t c) const;
+  // Of sets of pixels: intersection over union (Jaccard), and twice the intersection over the sum of both
+  // sizes (Dice), which is f1.
+  double iou(std::int64_t c) const;
+  double dice(std::int64_t c) const { return f1(c); }
+  // Unweighted mean over the classes that occur or are predicted (torchvision's reference scripts); 0 when
+  // empty.
+  double mean_iou() const;
   // Unweighted mean over the classes.
   double macro_f1() const;
   // A table with class names (or numbers) as heads of rows (actual) and columns (predicted).

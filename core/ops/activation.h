@@ -4,7 +4,7 @@
 // Convolutions take all of them; batch norm, whose gradient knows its activation from the result alone, takes
 // "", "relu" and "relu6". NaN stays NaN.
 //
-//   const Activation act = activation_of(a.op, attrs.activation);    // throws for what is none
+//   const LastFunction act = activation_of(a.op, attrs.activation);    // throws for what is none
 //   y[i] = static_cast<T>(activate(act, sum));
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace ingot {
 
-struct Activation {
+struct LastFunction {
   ScalarOp function = ScalarOp::None;
   double most = std::numeric_limits<double>::infinity();  // results above are cut down to it
 
@@ -37,19 +37,19 @@ inline ScalarOp activation_op(std::string_view op, std::string_view activation) 
   return f;
 }
 
-inline Activation activation_of(std::string_view op, std::string_view activation) {
+inline LastFunction activation_of(std::string_view op, std::string_view activation) {
   if (activation == "relu6") return {ScalarOp::Relu, 6.0};
   return {activation_op(op, activation)};
 }
 
 // The same of batch norm.
-inline Activation clip_of(std::string_view op, std::string_view activation) {
+inline LastFunction clip_of(std::string_view op, std::string_view activation) {
   if (!activation.empty() && activation != "relu" && activation != "relu6")
     throw UsageError(cat(op, ": activation must be 'relu', 'relu6' or '' (none), got '", activation, "'"));
   return activation_of(op, activation);
 }
 
-inline double activate(const Activation& a, double v) {
+inline double activate(const LastFunction& a, double v) {
   if (!a.none()) v = evaluate(a.function, std::span<const double>(&v, 1), DType::F64);
   return v > a.most ? a.most : v;
 }

@@ -173,7 +173,7 @@ std::vector<Value> grad_grad_weight(GradContext& c) {
 void reference_conv2d(const RefArgs& r) {
   const auto& at = r.attrs.as<Conv2dAttrs>();
   const Geometry g = geometry(at, r.inputs[0].shape(), r.inputs[1].shape(), r.outputs[0].shape());
-  const Activation act = activation_of("conv2d", at.activation);
+  const LastFunction act = activation_of("conv2d", at.activation);
   ops::visit_floating("conv2d", r.outputs[0].dtype(), [&]<class T>() {
     const T *x = r.inputs[0].data<T>(), *w = r.inputs[1].data<T>();
     const T* bias = at.has_bias ? r.inputs[2].data<T>() : nullptr;

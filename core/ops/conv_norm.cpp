@@ -231,7 +231,7 @@ void reference_grad_apply(const RefArgs& r) {
 
 void reference_apply_two(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormApplyAttrs>();
-  const Activation act = clip_of("batch_norm_apply_two", at.activation);
+  const LastFunction act = clip_of("batch_norm_apply_two", at.activation);
   const Shape& x = r.inputs[0].shape();
   const std::int64_t rows = counted(r, at.has_valid, 10, x[0]);
   const std::int64_t end = x[0] == 0 ? 0 : x.numel() / x[0] * rows;

@@ -93,7 +93,7 @@ void reference_matmul(const RefArgs& r) {
   const auto& at = r.attrs.as<MatmulAttrs>();
   const MatmulSizes s =
       matmul_sizes(r.inputs[0].shape(), r.inputs[1].shape(), at.transpose_a, at.transpose_b);
-  const Activation act{activation_op("matmul", at.activation)};
+  const LastFunction act{activation_op("matmul", at.activation)};
   ops::visit_floating("matmul", r.outputs[0].dtype(), [&]<class T>() {
     const T* bias = at.has_bias ? r.inputs[2].data<T>() : nullptr;
     const T* residual = at.has_residual ? r.inputs[2u + at.has_bias].data<T>() : nullptr;

@@ -248,7 +248,7 @@ std::int64_t valid_rows(const RefArgs& r, bool has_valid, std::int64_t rows) {
 
 void reference_batch_norm(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormAttrs>();
-  const Activation act = clip_of("batch_norm", at.activation);
+  const LastFunction act = clip_of("batch_norm", at.activation);
   const Channels g(r.inputs[0].shape());
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm", r.outputs[0].dtype(), [&]<class T>() {
@@ -286,7 +286,7 @@ void reference_batch_norm(const RefArgs& r) {
 
 void reference_batch_norm_grad(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormGradAttrs>();
-  const Activation act = clip_of("batch_norm_grad", at.activation);
+  const LastFunction act = clip_of("batch_norm_grad", at.activation);
   const Channels g(r.inputs[1].shape());
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm_grad", r.outputs[0].dtype(), [&]<class T>() {
@@ -331,7 +331,7 @@ void reference_batch_norm_grad(const RefArgs& r) {
 
 void reference_batch_norm_apply(const RefArgs& r) {
   const auto& at = r.attrs.as<BatchNormApplyAttrs>();
-  const Activation act = clip_of("batch_norm_apply", at.activation);
+  const LastFunction act = clip_of("batch_norm_apply", at.activation);
   const Channels g(r.inputs[0].shape());
   const std::int64_t valid = valid_rows(r, at.has_valid, g.rows);
   ops::visit_floating("batch_norm_apply", r.outputs[0].dtype(), [&]<class T>() {

@@ -248,7 +248,7 @@ const Node* forward_of(const Graph& g, const Node& grad) {
 }
 
 // The gradient behind an activation with the result y, where `mask` makes it 0 where that is flat.
-ValueId unmasked(const Graph& g, const Node& mask, ValueId y, const Activation& act) {
+ValueId unmasked(const Graph& g, const Node& mask, ValueId y, const LastFunction& act) {
   const ValueId below = unmask(g, mask, y);
   if (!below.valid() || !act.has_top()) return below;
   const Node* where = producer(g, below, "where");

@@ -264,7 +264,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
     if (!same_place(p.in(first + i), p.out(i)) ||
         (at.has_added && !same_place(p.in(first + i), p.in(first + pieces + i))))
       return nullptr;
-  const Activation act = clip_of(p.node.op, at.activation);
+  const LastFunction act = clip_of(p.node.op, at.activation);
   const bool clips = !act.none(), has_valid = at.has_valid, has_added = at.has_added;
   return make_step(
       kernel_name(low->m),

@@ -103,7 +103,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
   const auto m = Images::of(p, 1);
   if (!m || !geometry_of(p.in(1), g) || !same_place(p.in(0), p.in(1)) || !same_place(p.in(1), p.out(0)))
     return nullptr;
-  const Activation act = clip_of(p.node.op, at.activation);
+  const LastFunction act = clip_of(p.node.op, at.activation);
   const bool relu = !act.none(), has_valid = at.has_valid, has_residual = at.has_residual;
   const int dy2_at = at.has_dy2 ? p.num_inputs() - 1 : -1;
   if (at.has_dy2 && !same_place(p.in(1), p.in(dy2_at))) return nullptr;

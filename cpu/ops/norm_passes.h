@@ -152,11 +152,11 @@ void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t r
 }
 
 // What the kernels do for an activation, and what they make of its operand where they look for its mask.
-inline Cut cut_of(const Activation& a) {
+inline Cut cut_of(const LastFunction& a) {
   if (a.none()) return {};
   return {.least = 0.0f, .most = static_cast<float>(a.most)};
 }
-inline Cut mask_cut_of(const Activation& a) {
+inline Cut mask_cut_of(const LastFunction& a) {
   Cut cut{.to_zero = true};
   cut.most = static_cast<float>(a.most);
   return cut;

@@ -10,7 +10,7 @@
 namespace ingot::cuda {
 
 inline Clip clip_named(const Problem& p, std::string_view activation) {
-  const Activation a = clip_of(p.node.op, activation);
+  const LastFunction a = clip_of(p.node.op, activation);
   return a.none() ? Clip{} : Clip::up_to(static_cast<float>(a.most));
 }
 

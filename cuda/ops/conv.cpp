@@ -19,7 +19,7 @@ std::unique_ptr<Step> lower_conv2d(const Problem& p) {
   if (!all_operands(p, lies_as_convolutions_want)) return nullptr;
   const auto& a = p.attrs<Conv2dAttrs>();
   const ConvProblem q = problem_of(p, a, p.in(0).shape, p.in(1).shape);
-  const Activation act = activation_of(p.node.op, a.activation);
+  const LastFunction act = activation_of(p.node.op, a.activation);
   const int residual = a.has_residual ? 2 + a.has_bias : -1;
   std::vector<std::array<int, 2>> in_place;
   if (a.has_residual) in_place.push_back({residual, 0});

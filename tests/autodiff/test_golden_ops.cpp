@@ -7,6 +7,8 @@
 #include <map>
 
 #include "core/autodiff/differentiate.h"
+#include "core/ops/arc_face.h"
+#include "core/ops/box_loss.h"
 #include "core/ops/conv.h"
 #include "core/ops/conv_transpose.h"
 #include "core/ops/creation.h"
@@ -199,6 +201,17 @@ const std::map<std::string, Build>& builders() {
          return Values{triplet_margin_loss(in[0], in[1], in[2],
                                            {.margin = a.number("margin"), .swap = a.flag("swap")})};
        }},
+      {"generalized_box_iou_loss",
+       [](auto& a, auto& in) {
+         return Values{generalized_box_iou_loss(in[0], in[1],
+                                                {.axis = a.integer("axis"), .reduction = reduction_of(a)})};
+       }},
+      {"arc_face",
+       [](auto& a, auto& in) {
+         const Value logits =
+             arc_face(in[0], in[1], in[2], {.scale = a.number("scale"), .margin = a.number("margin")});
+         return Values{a.has("loss") ? cross_entropy(logits, in[2]) : logits};
+       }},
       {"hinge_loss",
        [](auto& a, auto& in) { return Values{hinge_loss(in[0], in[1], {.margin = a.number("margin")})}; }},
       {"hinge_embedding_loss",
@@ -303,8 +316,8 @@ TEST_P(GoldenOps, MatchPyTorch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenOps,
-                         ::testing::Values("activation", "conv", "gather", "loss", "matmul", "norm", "pool",
-                                           "reduce", "resize", "scan", "softmax", "sort"),
+                         ::testing::Values("activation", "conv", "gather", "loss", "margin", "matmul", "norm",
+                                           "pool", "reduce", "resize", "scan", "softmax", "sort"),
                          [](const auto& family) { return std::string(family.param); });
 
 struct Rule {

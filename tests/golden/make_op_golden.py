@@ -423,6 +423,40 @@ def loss():
     return family
 
 
+def margin():
+    """Losses of detectors and of face recognition: torchvision's, and ArcFace (arXiv 1801.07698) written out."""
+    import torchvision
+
+    family = Family("margin")
+    overlapping = values([0.0, 0.0, 4.0, 4.0, 1.0, 2.0, 5.0, 9.0, -2.0, -3.0, 2.5, 3.5], 3, 4)
+    target = values([1.0, 1.0, 5.0, 6.0, 7.0, 2.5, 9.0, 8.0, -1.0, -1.5, 1.0, 2.0], 3, 4)
+    for reduction in ("none", "mean", "sum"):
+        family.add("generalized_box_iou_loss", reduction, lambda a, b: torchvision.ops.generalized_box_iou_loss(
+            a, b, reduction=reduction).reshape((3, 1) if reduction == "none" else ()), [overlapping, target],
+            axis=-1, reduction=reduction)
+    family.add("generalized_box_iou_loss", "axis_1", lambda a, b: torchvision.ops.generalized_box_iou_loss(
+        a.movedim(1, 2), b.movedim(1, 2), reduction="none").unsqueeze(1), [
+            values([0.0, 5.0, 1.0, 6.0, 4.0, 8.0, 4.0, 9.0], 1, 4, 2), values([1.0, 6.0, 1.0, 4.0, 5.0, 8.5, 6.0, 8.0], 1, 4, 2)],
+        axis=1, reduction="none")
+
+    def arc(features, weight, labels, scale, m):
+        cosine = F.normalize(features) @ F.normalize(weight).T
+        theta = torch.acos(cosine)
+        own = torch.where(theta < torch.pi - m, torch.cos(theta + m), cosine - m * np.sin(m))
+        return scale * torch.where(F.one_hot(labels, weight.shape[0]).bool(), own, cosine)
+
+    # Row 3 lies opposite its class, behind pi - margin.
+    features = unit("arc_face/features", 4, 5)
+    weight = values([*torch.from_numpy(formula.unit("arc_face/weight", (2, 5)).astype(np.float64)).flatten().tolist(),
+                     *(-features.value[3] + 0.05).tolist()], 3, 5)
+    for name, scale, m in (("paper", 64.0, 0.5), ("narrow", 8.0, 0.1), ("none", 1.0, 0.0)):
+        family.add("arc_face", name, lambda f, w, y: arc(f, w, y, scale, m), [features, weight, indices([0, 1, 0, 2])],
+                   scale=scale, margin=m)
+    family.add("arc_face", "loss", lambda f, w, y: F.cross_entropy(arc(f, w, y, 16.0, 0.5), y),
+               [features, weight, indices([0, 1, 0, 2])], scale=16.0, margin=0.5, loss=True)
+    return family
+
+
 def activation():
     """Away from kinks, where PyTorch's gradient is one of several right answers."""
     family = Family("activation")
@@ -673,7 +707,7 @@ def schedule():
 
 
 def main():
-    for family in (conv, pool, resize, norm, softmax, loss, activation, matmul, reduce, gather, scan, sort, update, schedule):
+    for family in (conv, pool, resize, norm, softmax, loss, margin, activation, matmul, reduce, gather, scan, sort, update, schedule):
         family().write()
 
 

@@ -1,6 +1,8 @@
 // Functions made of several ops: their programs against the references node by node, and what they refuse.
 #include <cmath>
 
+#include "core/ops/arc_face.h"
+#include "core/ops/box_loss.h"
 #include "core/ops/conv_transpose.h"
 #include "core/ops/creation.h"
 #include "core/ops/einsum.h"
@@ -126,6 +128,12 @@ TEST_F(Refusals, Losses) {
   expect<UsageError>([&] { sigmoid_focal_loss(x, x, {.gamma = 0.5}); }, "gamma must be 0, or 1 and more");
   expect<ShapeError>([&] { dice_loss(f32({4}), f32({4})); }, "a row axis and more");
   expect<ShapeError>([&] { triplet_margin_loss(x, x, f32({4, 2})); }, "anchor and negative");
+  expect<ShapeError>([&] { generalized_box_iou_loss(x, x); }, "must hold left, top, right and bottom");
+  expect<ShapeError>([&] { generalized_box_iou_loss(x, f32({4, 4})); }, "must have one type");
+  expect<ShapeError>([&] { arc_face(x, f32({5, 2}), i64({4})); }, "weight [C, D] of one type");
+  expect<ShapeError>([&] { arc_face(x, f32({5, 3}), i64({3})); }, "labels must have shape [4]");
+  expect<UsageError>([&] { arc_face(x, f32({5, 3}), i64({4}), {.margin = 2.0}); }, "margin must be an angle");
+  expect<UsageError>([&] { arc_face(x, f32({5, 3}), i64({4}), {.scale = 0.0}); }, "scale must be positive");
   expect<ShapeError>([&] { hinge_loss(x, x, {.weights = f32({3})}); }, "weights must be f32[4], one per row");
 }
 

@@ -2,6 +2,8 @@
 
 #include "core/autodiff/differentiate.h"
 #include "core/base/philox.h"
+#include "core/ops/arc_face.h"
+#include "core/ops/box_loss.h"
 #include "core/ops/conv_transpose.h"
 #include "core/ops/einsum.h"
 #include "core/ops/elementwise.h"
@@ -11,6 +13,7 @@
 #include "core/ops/rearrange.h"
 #include "core/ops/reduce.h"
 #include "core/ops/resize.h"
+#include "core/ops/view.h"
 #include "core/passes/precision.h"
 
 namespace ingot::test {
@@ -89,6 +92,13 @@ std::vector<ComposedCase> make_cases() {
   add("dice_loss", {uniform({4, 6}, 0.1, 0.9), truth}, [](auto& in) { return dice_loss(in[0], in[1]); });
   add("triplet_margin_loss", {uniform({4, 6}), uniform({4, 6}), uniform({4, 6})},
       [](auto& in) { return triplet_margin_loss(in[0], in[1], in[2], {.margin = 3.0, .swap = true}); });
+  const auto ordered = [](Value v) {  // corners from any four numbers
+    return concat({slice(v, 1, 0, 2), slice(v, 1, 0, 2) + exp(slice(v, 1, 2, 4))}, 1);
+  };
+  add("generalized_box_iou_loss", {uniform({4, 4, 3}), uniform({4, 4, 3})},
+      [=](auto& in) { return generalized_box_iou_loss(ordered(in[0]), ordered(in[1]), {.axis = 1}); });
+  add("arc_face", {uniform({6, 5}), uniform({4, 5}), labels({6}, 4)},
+      [](auto& in) { return arc_face(in[0], in[1], in[2], {.scale = 4.0}); });
   return all;
 }
 

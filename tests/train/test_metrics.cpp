@@ -35,6 +35,17 @@ TEST(ConfusionMatrix, Counts) {
   EXPECT_EQ(m.count(3, 3), 0);
 }
 
+TEST(ConfusionMatrix, OverlapsOfSetsOfPixels) {
+  const ConfusionMatrix m = example();
+  EXPECT_DOUBLE_EQ(m.iou(0), 3.0 / 6.0);
+  EXPECT_DOUBLE_EQ(m.iou(1), 4.0 / 8.0);
+  EXPECT_DOUBLE_EQ(m.iou(2), 0.0);
+  EXPECT_DOUBLE_EQ(m.dice(0), 6.0 / 9.0);
+  EXPECT_DOUBLE_EQ(m.dice(1), 8.0 / 12.0);
+  EXPECT_DOUBLE_EQ(m.mean_iou(), 1.0 / 3.0);  // class 3 is nowhere
+  EXPECT_DOUBLE_EQ(ConfusionMatrix(2).mean_iou(), 0.0);
+}
+
 TEST(ConfusionMatrix, Ratios) {
   const ConfusionMatrix m = example();
   EXPECT_DOUBLE_EQ(m.accuracy(), 7.0 / 11.0);
