@@ -5,9 +5,9 @@
 // before any softmax. Names and formulas are Captum's.
 //
 //   Explainer explain(make_model("resnet18"), trainer.states());
-//   Attribution a = explain.integrated_gradients(x, 207);            // x: f32[3, 224, 224], as the network
-//   has it Attribution b = explain.grad_cam(x, 207, {.layer = "layer4"}); write_png("dog.png",
-//   heat_overlay(pixels, heat_map(b.values)));  // train/heat_map.h
+//   Attribution a = explain.integrated_gradients(x, 207);  // x: f32[3, 224, 224], as the network has it
+//   Attribution b = explain.grad_cam(x, 207, {.layer = "layer4"});
+//   write_png("dog.png", heat_overlay(pixels, heat_map(b.values)));  // train/heat_map.h
 //
 // The graphs have the inputs "x" f32[1, C, H, W] and "class" i64[1], others as said below, and the outputs
 // "attribution" [1, C, H, W] and "scores" [rows], the logit of each row of the model's batch. Rows of weight
