@@ -35,13 +35,15 @@ std::unique_ptr<Step> make_pointwise_grad_weight(const TensorType& x, const Tens
   const bool o_lanes = fits(o, c) && (o >= c || !fits(c, o));
   if ((!o_lanes && !fits(c, o)) || c * o > kMaxSums) return nullptr;
   const std::int64_t lanes = o_lanes ? o : c, rows = o_lanes ? c : o;
-  std::vector<std::int32_t> to;
+  // Each axis adds its own part to where an element lies.
   const LayoutIndex index(dw);
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t l = 0; l < lanes; ++l) {
-      const std::array<std::int64_t, 4> at{o_lanes ? l : r, o_lanes ? r : l, 0, 0};
-      to.push_back(static_cast<std::int32_t>(index.offset(at)));
-    }
+  std::vector<std::int64_t> to_lane, to_row;
+  const auto offset = [&](std::int64_t l, std::int64_t r) {
+    const std::array<std::int64_t, 4> at{o_lanes ? l : r, o_lanes ? r : l, 0, 0};
+    return index.offset(at);
+  };
+  for (std::int64_t l = 0; l < lanes; ++l) to_lane.push_back(offset(l, 0));
+  for (std::int64_t r = 0; r < rows; ++r) to_row.push_back(offset(0, r));
   const auto elements = static_cast<std::int64_t>(dw.bytes() / sizeof(float));  // padding included
   const std::int64_t sums = whole_lines(c * o);
   const int parts = useful_threads(threads, pixels * c);
@@ -61,12 +63,14 @@ std::unique_ptr<Step> make_pointwise_grad_weight(const TensorType& x, const Tens
                        own);
         });
         if (elements != c * o) std::fill_n(result, elements, 0.0f);
-        parallel_ranges(parts, c * o, 64, [&](std::int64_t begin, std::int64_t end) {
-          for (std::int64_t e = begin; e < end; ++e) {
-            float sum = space[e];
-            for (int part = 1; part < parts; ++part) sum += space[part * sums + e];
-            result[to[static_cast<std::size_t>(e)]] = sum;
-          }
+        parallel_ranges(parts, rows, 1, [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t r = begin; r < end; ++r)
+            for (std::int64_t l = 0; l < lanes; ++l) {
+              const float* const from = space + r * lanes + l;
+              float sum = *from;
+              for (int part = 1; part < parts; ++part) sum += from[part * sums];
+              result[to_row[static_cast<std::size_t>(r)] + to_lane[static_cast<std::size_t>(l)]] = sum;
+            }
         });
       },
       static_cast<std::size_t>(parts * sums) * sizeof(float));
