@@ -8,7 +8,7 @@ JOBS   ?= $(shell nproc)
 
 build = cmake --preset $(1) && cmake --build --preset $(1) --parallel $(JOBS)
 
-.PHONY: help train build test test-release test-asan test-tsan verified gpu-check bench bench-ops convergence format lint clean bootstrap
+.PHONY: help train build test test-release test-asan test-tsan verified gpu-check bench bench-ops convergence zoo format lint clean bootstrap
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -47,6 +47,10 @@ bench-ops: bootstrap ## each op alone: time, kernel, FLOP/s and bytes/s; ARGS=--
 convergence: build ## final accuracies in f32, bf16 and f16 over three seeds, into docs/convergence.md; about an hour
 	python3 benchmarks/convergence.py --run $(ARGS)
 	python3 benchmarks/convergence.py --docs
+
+zoo: bootstrap ## every model's training on the simulated device against the CPU; half an hour
+	$(call build,ci) --target test_cuda_sim_plain
+	build/release/bin/test_cuda_sim_plain --gtest_filter=All/CudaBackendZoo*
 
 format: ## clang-format over all C++ files
 	tools/bootstrap.sh --lint

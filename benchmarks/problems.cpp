@@ -60,6 +60,12 @@ const Problem kProblems[] = {
     {"resize2d f32[16, 64, 28, 28] {output_size=[56, 56], mode=\"bilinear\", coordinates=\"half_pixel\"}"},
     {"resize2d_grad f32[16, 64, 56, 56] {input_shape=[16, 64, 28, 28], mode=\"bilinear\", "
      "coordinates=\"half_pixel\"}"},
+    {"concat_batch_norm f32[128] f32[128] f32[128] f32[128] f32[16, 64, 56, 56] f32[16, 32, 56, 56] f32[16, "
+     "32, 56, 56] {activation=\"relu\"}"},
+    {"concat_batch_norm_apply f32[128] f32[128] f32[128] f32[128] f32[16, 64, 56, 56] f32[16, 32, 56, 56] "
+     "f32[16, 32, 56, 56] {activation=\"relu\"}"},
+    {"concat_batch_norm_grad f32[16, 128, 56, 56] f32[128] f32[128] f32[128] f32[128] f32[16, 64, 56, 56] "
+     "f32[16, 32, 56, 56] f32[16, 32, 56, 56] {activation=\"relu\"}"},
     {"batch_norm f32[16, 64, 112, 112] f32[64] f32[64] f32[64] f32[64] {activation=\"relu\"}"},
     {"batch_norm f32[128, 16, 32, 32] f32[16] f32[16] f32[16] f32[16]"},
     {"batch_norm_grad f32[16, 64, 56, 56] f32[16, 64, 56, 56] f32[64] f32[64] f32[64]"},

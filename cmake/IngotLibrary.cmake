@@ -57,7 +57,7 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
 list(REMOVE_ITEM once_sources ${PROJECT_SOURCE_DIR}/core/runtime/session.cpp ${PROJECT_SOURCE_DIR}/core/runtime/step.cpp)
-set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/trainer.cpp train/callbacks.cpp
+set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/explain.cpp train/freeze.cpp train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp
   data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
@@ -65,6 +65,22 @@ set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice
 set_property(SOURCE data/mix.cpp data/pixel_ops.cpp APPEND PROPERTY COMPILE_OPTIONS "$<$<CONFIG:Release>:-O2>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
+# 7,000 relocations of tables of pointers in a bit each instead of 24 bytes. The loader must know the form, which glibc does
+# from 2.36 on: where this is built with an older one, or is to run on one (-DINGOT_PACKED_RELOCATIONS=OFF), they stay as they are.
+include(CheckCXXSourceCompiles)
+include(CMakePushCheckState)
+cmake_push_check_state(RESET)
+set(CMAKE_REQUIRED_LINK_OPTIONS -Wl,-z,pack-relative-relocs)
+set(CMAKE_REQUIRED_QUIET ON)
+check_cxx_source_compiles("#include <cstdlib>
+#if !__GLIBC_PREREQ(2, 36)
+#error older
+#endif
+int main() {}" INGOT_PACKED_RELOCATIONS)
+cmake_pop_check_state()
+if(INGOT_PACKED_RELOCATIONS)
+  target_link_options(ingot PRIVATE -Wl,-z,pack-relative-relocs)
+endif()
 
 # The CPU's vector kernels are compiled once per x86-64 level and chosen at run time (cpu/simd/level.h). Comparisons must
 # not count as trapping, or selects would stop vectorisation.

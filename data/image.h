@@ -39,6 +39,10 @@ ImageInfo image_info(const std::string& path, std::int64_t most_pixels = kMostPi
 // Throws BadSample naming the file.
 Tensor read_image(const std::string& path, std::int64_t channels = 3, std::int64_t most_pixels = kMostPixels);
 
+// u8[3, H, W] or u8[1, H, W] as a PNG file, by AtomicFile: the old file or all of the new one. Throws
+// ShapeError for another tensor, Error when the bytes cannot reach the disk.
+void write_png(const std::string& path, const Tensor& pixels);
+
 // From a file to what a network takes when nothing is random: torchvision's Resize(resize), CenterCrop(size).
 // Part of what weights mean, so checkpoints hold it.
 struct ImagePreparation {

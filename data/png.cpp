@@ -6,9 +6,13 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
+#include <string>
+#include <vector>
 
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "data/detail/image_source.h"
+#include "data/image.h"
 
 namespace ingot::detail {
 
@@ -128,3 +132,34 @@ std::unique_ptr<ImageSource> open_png(std::span<const std::byte> bytes, const st
 }
 
 }  // namespace ingot::detail
+
+namespace ingot {
+
+// libpng's simplified interface, which returns its errors instead of jumping.
+void write_png(const std::string& path, const Tensor& pixels) {
+  const Shape& s = pixels.shape();
+  if (pixels.dtype() != DType::U8 || s.rank() != 3 || (s[0] != 1 && s[0] != 3) || s[1] < 1 || s[2] < 1 ||
+      s[1] > 65535 || s[2] > 65535)
+    throw ShapeError(cat("'", path,
+                         "': a PNG file is written of u8[3, height, width] or u8[1, height, width], got ",
+                         to_string(pixels.type())));
+  const Tensor plain = pixels.contiguous();
+  const std::int64_t channels = s[0], plane = s[1] * s[2];
+  std::vector<std::uint8_t> rows(static_cast<std::size_t>(channels * plane));
+  for (std::int64_t p = 0; p < plane; ++p)
+    for (std::int64_t c = 0; c < channels; ++c)
+      rows[static_cast<std::size_t>(p * channels + c)] = plain.data<std::uint8_t>()[c * plane + p];
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = static_cast<png_uint_32>(s[2]);
+  image.height = static_cast<png_uint_32>(s[1]);
+  image.format = channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;
+  png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
+  std::string file(bytes, '\0');
+  if (png_image_write_to_memory(&image, file.data(), &bytes, 0, rows.data(), 0, nullptr) == 0)
+    throw Error(cat("'", path, "': libpng cannot write it: ", image.message));
+  file.resize(bytes);
+  write_file(path, file);
+}
+
+}  // namespace ingot

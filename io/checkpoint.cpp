@@ -103,10 +103,10 @@ std::string KeyReport::text(const std::string& file) const {
     out += cat(separator, names.size(), ' ', what, " (", join(names), ")");
     separator = "; ";
   };
-  list("missing", missing);
-  list("unexpected", unexpected);
+  list("missing", missing_keys);
+  list("unexpected", unexpected_keys);
   std::vector<std::string> lines;
-  for (const Changed& c : changed)
+  for (const Changed& c : mismatched_keys)
     lines.push_back(cat(c.name, ": expected ", to_string(c.expected), ", found ", to_string(c.found)));
   list("of another shape or type", lines);
   return out;
@@ -119,15 +119,15 @@ KeyReport compare_keys(const NamedTypes& expected, const TensorList& found) {
   for (const auto& [key, type] : expected) {
     const auto it = rest.find(key);
     if (it == rest.end()) {
-      report.missing.push_back(key);
+      report.missing_keys.push_back(key);
       continue;
     }
     const TensorType actual{it->second->dtype(), it->second->shape()}, wanted{type.dtype, type.shape};
-    if (actual != wanted) report.changed.push_back({key, wanted, actual});
+    if (actual != wanted) report.mismatched_keys.push_back({key, wanted, actual});
     rest.erase(it);
   }
   for (const auto& [key, tensor] : found)  // in the file's order
-    if (rest.contains(key)) report.unexpected.push_back(key);
+    if (rest.contains(key)) report.unexpected_keys.push_back(key);
   return report;
 }
 

@@ -33,17 +33,17 @@ Checkpoint load_checkpoint(const std::string& path);
 // back as with load_checkpoint.
 TensorFile load_weights(const std::string& path);
 
-// How the tensors of a file differ from those that a model has.
+// How the tensors of a file differ from those that a model has; the first two bear PyTorch's names.
 struct KeyReport {
   struct Changed {
     std::string name;
     TensorType expected, found;
   };
-  std::vector<std::string> missing;     // the model has it, the file does not
-  std::vector<std::string> unexpected;  // the file has it, the model does not
-  std::vector<Changed> changed;         // both have it, with another shape or dtype
+  std::vector<std::string> missing_keys;     // the model has it, the file does not
+  std::vector<std::string> unexpected_keys;  // the file has it, the model does not
+  std::vector<Changed> mismatched_keys;      // both have it, with another shape or dtype
 
-  bool match() const { return missing.empty() && unexpected.empty() && changed.empty(); }
+  bool match() const { return missing_keys.empty() && unexpected_keys.empty() && mismatched_keys.empty(); }
   // One paragraph that names every key, for an error message; `file` says what was compared.
   std::string text(const std::string& file) const;
 };

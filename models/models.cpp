@@ -137,6 +137,24 @@ Shape model_input(std::string_view name, std::int64_t batch, const ModelOptions&
   return {batch, s.channels, s.image, s.image};
 }
 
+std::vector<std::string> head_parameters(std::string_view name, const ModelOptions& options) {
+  const auto graph_of = [&](std::int64_t classes) {
+    ModelOptions o = options;
+    o.num_classes = classes;
+    Graph g;
+    const auto net = make_model(name, o);
+    (*net)(input(g, "x", {DType::F32, model_input(name, 1, o)}));
+    return g;
+  };
+  const std::int64_t classes = options.num_classes.value_or(find(name).info.num_classes);
+  const Graph a = graph_of(classes), b = graph_of(classes + 1);
+  std::vector<std::string> head;
+  for (const State& s : a.states())
+    if (s.role == StateRole::Parameter && a.type(s.value) != b.type(b.find_state(s.name)->value))
+      head.push_back(s.name);
+  return head;
+}
+
 ModelSize model_size(std::string_view name, const ModelOptions& options) {
   Graph g;
   const auto net = make_model(name, options);

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/shape.h"
 #include "layers/module.h"
@@ -42,6 +43,9 @@ const ModelInfo& model_info(std::string_view name);
 std::shared_ptr<Module> make_model(std::string_view name, const ModelOptions& options = {});
 // [N, C, H, W] of the model's input.
 Shape model_input(std::string_view name, std::int64_t batch, const ModelOptions& options = {});
+// The parameters whose shape follows the number of classes, by name: what weights of a network for other
+// classes have no values for. "fc.weight" and "fc.bias" of a ResNet.
+std::vector<std::string> head_parameters(std::string_view name, const ModelOptions& options = {});
 ModelSize model_size(std::string_view name, const ModelOptions& options = {});
 
 }  // namespace ingot

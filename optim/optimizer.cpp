@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/autodiff/differentiate.h"
+#include "core/base/glob.h"
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/update.h"
@@ -16,27 +17,6 @@ using detail::require_fraction;
 using detail::require_nonnegative;
 
 namespace {
-
-// '*' matches any run of characters, everything else itself.
-bool glob(std::string_view pattern, std::string_view text) {
-  std::size_t p = 0, t = 0, star = std::string_view::npos, mark = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      mark = t;
-    } else if (p < pattern.size() && pattern[p] == text[t]) {
-      ++p;
-      ++t;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      t = ++mark;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
 
 class Sgd final : public Optimizer {
  public:
@@ -144,7 +124,7 @@ void Optimizer::minimize(Value loss, const LossScale& scaling, SourceLoc loc) co
     bool used = false;
     for (const State& s : g.states())
       if (s.role == StateRole::Parameter) {
-        used = used || glob(pg.pattern, s.name);
+        used = used || glob_match(pg.pattern, s.name);
         names.push_back(s.name);
       }
     if (!used)
@@ -155,7 +135,7 @@ void Optimizer::minimize(Value loss, const LossScale& scaling, SourceLoc loc) co
   for (const State& s : g.states()) {
     if (s.role != StateRole::Parameter || !s.trainable) continue;
     std::size_t k = 0;
-    while (k < options_.groups.size() && !glob(options_.groups[k].pattern, s.name)) ++k;
+    while (k < options_.groups.size() && !glob_match(options_.groups[k].pattern, s.name)) ++k;
     if (groups[k].lr_scale == 0.0) continue;
     groups[k].params.emplace_back(g, s.value);
     params.emplace_back(g, s.value);

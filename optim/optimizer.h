@@ -29,8 +29,8 @@
 
 namespace ingot {
 
-// Parameters whose name matches `pattern` (a glob: "*.bias", "layer4.*") get their own settings; the first
-// group that matches wins.
+// Parameters whose name matches `pattern` (core/base/glob.h: "*.bias", "layer4.*") get their own settings;
+// the first group that matches wins. The rate of a group is lr_scale times that of the schedule.
 struct ParameterGroup {
   std::string pattern;
   double lr_scale = 1.0;  // 0 freezes

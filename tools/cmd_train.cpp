@@ -11,6 +11,7 @@
 #include "tools/commands.h"
 #include "tools/image_options.h"
 #include "tools/machine_file.h"
+#include "tools/transfer_options.h"
 #include "train/callbacks.h"
 #include "train/trainer.h"
 
@@ -24,6 +25,7 @@ struct TrainArguments {
   PrecisionArguments precision;
   LossScaleArguments loss_scale;
   ImageArguments images;
+  TransferArguments transfer;
   std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
   std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
   double lr = 0.0, weight_decay = 5e-4, clip_norm = 0.0, label_smoothing = 0.0;
@@ -100,8 +102,9 @@ class RunConfig final : public Callback {
     if (!before.contains("dtype"))
       before["dtype"] = "f32", before["keep_f32"] = nlohmann::ordered_json::array();
     if (!before.contains("loss_scale")) before["loss_scale"] = "none";
-    for (const auto& [key, value] : ImageArguments::before())
-      if (!before.contains(key)) before[key] = value;
+    for (const auto& then : {ImageArguments::before(), TransferArguments::before()})
+      for (const auto& [key, value] : then)
+        if (!before.contains(key)) before[key] = value;
     require_same_config(nlohmann::ordered_json::parse(text(-1)), before, out_);
   }
 
@@ -168,7 +171,10 @@ int run_train(TrainArguments& a) {
   Schedule schedule = schedule_by_name(a.schedule, std::max<std::int64_t>(1, steps - a.warmup));
   if (a.warmup > 0) schedule = schedule.warmup(a.warmup);
   TrainerOptions to;
-  to.optimizer = optimizer_by_name(a.optimizer, {a.lr, a.weight_decay, schedule, a.clip_norm, {}});
+  const std::vector<std::string> head = head_parameters(a.model.model, mo);
+  to.optimizer = optimizer_by_name(
+      a.optimizer, {a.lr, a.weight_decay, schedule, a.clip_norm, a.transfer.parameter_groups(head)});
+  to.freeze = a.transfer.freeze(head);
   to.label_smoothing = a.label_smoothing;
   to.target = a.device.target();
   to.memory_budget = a.device.budget();
@@ -188,6 +194,7 @@ int run_train(TrainArguments& a) {
                          cat("the test part of '", a.data, "'"));
   Trainer trainer(net, to);
   if (!a.init.empty()) trainer.load(a.init);
+  a.transfer.load(trainer, head, sample);
 
   FitOptions fit;
   fit.epochs = a.epochs;
@@ -199,7 +206,7 @@ int run_train(TrainArguments& a) {
   fit.bad_samples = a.images.bad.option();
   fit.balance_classes = a.images.balance;
   a.images.augment(*train, fit.augment);
-  const ChannelStats stats = channel_stats(*train);
+  const Normalisation stats = a.transfer.normalisation(trainer, channel_stats(*train));
   fit.augment.mean = stats.mean;
   fit.augment.stddev = stats.stddev;
   if (!a.json) fit.callbacks.push_back(std::make_shared<ProgressLine>());
@@ -218,7 +225,8 @@ int run_train(TrainArguments& a) {
       std::fprintf(stderr, "ingot: nothing to resume in '%s', starting anew\n", a.out.c_str());
     { const AtomicFile probe(last); }  // a folder that cannot be written fails now, not after an epoch
     auto config = config_of(a);
-    for (const auto& [key, value] : a.images.describe(*train)) config[key] = value;
+    for (const auto& more : {a.images.describe(*train), a.transfer.describe()})
+      for (const auto& [key, value] : more) config[key] = value;
     config["mean"] = stats.mean;
     config["stddev"] = stats.stddev;
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
@@ -319,6 +327,7 @@ Action add_train(CLI::App& app) {
       ->capture_default_str()
       ->check(any_unsigned());
   app.add_option("--init", a->init, "Start from these weights (safetensors)");
+  a->transfer.add_to(app);
   app.add_option("--out", a->out, "Folder for checkpoints, weights and logs");
   app.add_flag("--resume", a->resume,
                "Go on from the last checkpoint in --out; ends with the same bits as an unbroken run");
@@ -337,7 +346,10 @@ Action add_train(CLI::App& app) {
       "Example:\n  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first\n"
       "  ingot train simple_cnn --data fashion-mnist --epochs 5 --out runs/first --resume\n"
       "  ingot train resnet18 --data pets --epochs 30 --workers 4 --out runs/pets   # pets/train/cat/1.jpg, "
-      "...");
+      "...\n"
+      "  ingot train resnet18 --data pets --weights imagenet.safetensors --freeze 'layer1.*' --freeze "
+      "'conv1.*' "
+      "--freeze 'bn1.*' --freeze-batch-norm --head-lr-scale 10 --out runs/pets");
   return [a] { return run_train(*a); };
 }
 

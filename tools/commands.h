@@ -10,6 +10,7 @@
 #include "core/runtime/program.h"
 #include "models/models.h"
 #include "optim/optimizer.h"
+#include "train/freeze.h"
 
 namespace ingot::tools {
 
@@ -18,6 +19,7 @@ using Action = std::function<int()>;
 Action add_train(CLI::App& app);
 Action add_eval(CLI::App& app);
 Action add_predict(CLI::App& app);
+Action add_explain(CLI::App& app);
 Action add_plan(CLI::App& app);
 Action add_graph(CLI::App& app);
 Action add_bench(CLI::App& app);
@@ -77,6 +79,7 @@ struct ProgramArguments {
   LossScaleArguments loss_scale;
   std::string mode = "train", dump_passes, optimizer = "sgd";
   std::vector<std::string> skip_passes;
+  FreezeOptions freeze;
   void add_to(CLI::App& app);
   Graph graph(std::int64_t batch) const;
   ProgramPtr program(std::int64_t batch) const;

@@ -242,6 +242,12 @@ void ProgramArguments::add_to(CLI::App& app) {
   loss_scale.add_to(app);
   app.add_option("--optimizer", optimizer, "sgd, adam, adamw, rmsprop, adagrad, lion, lamb or lars")
       ->capture_default_str();
+  app.add_option("--freeze", freeze.patterns,
+                 "In training, leave the parameters of this pattern as they are, e.g. 'layer1.*' (may be "
+                 "repeated)");
+  app.add_flag("--freeze-batch-norm", freeze.batch_norm,
+               "Batch norms of what is frozen normalise by their running statistics")
+      ->needs("--freeze");
   app.add_option("--dump-passes", dump_passes, "Write the graph's text after each pass into this folder");
   app.add_option("--skip-pass", skip_passes, "Leave out a pass (may be repeated)");
 }
@@ -254,9 +260,11 @@ Graph ProgramArguments::graph(std::int64_t batch) const {
       optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}});
   if (mode == "infer" && !loss_scale.scale.empty())
     throw UsageError("--loss-scale is about gradients; --mode infer has none");
-  return mode == "infer"
-             ? inference_graph(*net, input, precision.options())
-             : training_graph(*net, input, *update, {.scale = loss_scale.option()}, precision.options());
+  if (mode == "infer" && !freeze.patterns.empty())
+    throw UsageError("--freeze is about training; --mode infer changes no parameter");
+  return mode == "infer" ? inference_graph(*net, input, precision.options())
+                         : training_graph(*net, input, *update, {.scale = loss_scale.option()},
+                                          precision.options(), freeze);
 }
 
 ProgramPtr ProgramArguments::program(std::int64_t batch) const {

@@ -44,10 +44,12 @@ Value append_step(Graph& g, Module& model, const TensorType& type, const LossSet
 }  // namespace
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,
-                     const LossSettings& settings, const PrecisionOptions& precision) {
+                     const LossSettings& settings, const PrecisionOptions& precision,
+                     const FreezeOptions& freeze) {
   Graph f32;
   f32.build.training = true;
   ValueId loss = append_step(f32, model, input, settings).id();
+  if (!freeze.patterns.empty()) f32 = frozen(f32, freeze, {&loss, 1});
   Graph g = mixed_precision(f32, precision, {&loss, 1});
   optimizer.minimize({g, loss}, settings.scale.value_or(default_loss_scale(precision.compute)));
   return g;

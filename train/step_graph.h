@@ -18,6 +18,7 @@
 #include "core/passes/precision.h"
 #include "layers/module.h"
 #include "optim/optimizer.h"
+#include "train/freeze.h"
 
 namespace ingot {
 
@@ -30,7 +31,8 @@ struct LossSettings {
 };
 
 Graph training_graph(Module& model, const TensorType& input, const Optimizer& optimizer,
-                     const LossSettings& loss = {}, const PrecisionOptions& precision = {});
+                     const LossSettings& loss = {}, const PrecisionOptions& precision = {},
+                     const FreezeOptions& freeze = {});
 Graph evaluation_graph(Module& model, const TensorType& input, const PrecisionOptions& precision = {});
 // Only "x" and "logits".
 Graph inference_graph(Module& model, const TensorType& input, const PrecisionOptions& precision = {});

@@ -71,6 +71,7 @@ struct Trainer::Impl {
   TensorType eval_type, infer_type;
   std::string loaded_from;
   TensorList loaded;  // states to start from, until a training session holds them
+  bool loaded_in_part = false;
   std::optional<Normalisation> normalisation;
   SampleNotes notes;
   SkippedSamples left_out;
@@ -104,7 +105,7 @@ struct Trainer::Impl {
       s.set_state("generator", Tensor::from<std::int64_t>({2}, start));
     }
     if (!loaded.empty()) {
-      require_match(s, loaded, loaded_from, true);
+      if (!loaded_in_part) require_match(s, loaded, loaded_from, true);
       for (const auto& [name, tensor] : loaded) s.set_state(name, tensor);
     }
     return s;
@@ -114,7 +115,8 @@ struct Trainer::Impl {
     if (batch <= 0) throw UsageError(cat("fit: the batch size must be positive, got ", batch));
     if (train && train_batch == batch && train_mixed == mixed) return;
     const Graph g = training_graph(*model, batch_type(data, batch), *options.optimizer,
-                                   {options.label_smoothing, options.loss_scale, mixed}, options.precision);
+                                   {options.label_smoothing, options.loss_scale, mixed}, options.precision,
+                                   options.freeze);
     auto next = std::make_unique<Session>(make_session(g, "loss"));
     if (train) next->copy_states_from(*train);
     train = std::move(next);
@@ -232,12 +234,11 @@ struct Trainer::Impl {
   // Throws FormatError listing every key in which the file and the session's states of these roles differ.
   static void require_match(const Session& s, const TensorList& found, const std::string& path,
                             bool weights_only) {
-    NamedTypes expected;
-    for (const State& state : s.program().graph().states()) {
-      const TensorType& t = s.program().graph().type(state.value);
-      if (!weights_only || state.role == StateRole::Parameter || state.role == StateRole::Buffer)
-        expected.emplace_back(state.name, TensorType(t.dtype, t.shape));
-    }
+    const Graph& g = s.program().graph();
+    NamedTypes expected = state_dict_types(g);
+    for (const State& state : g.states())
+      if (!weights_only && state.role != StateRole::Parameter && state.role != StateRole::Buffer)
+        expected.emplace_back(state.name, TensorType(g.type(state.value).dtype, g.type(state.value).shape));
     const KeyReport keys = compare_keys(expected, found);
     if (!keys.match()) throw FormatError(keys.text(path));
   }
@@ -286,6 +287,19 @@ struct Trainer::Impl {
       throw FormatError(cat("'", path, "': the class names are damaged: ", e.what()));
     }
     return notes;
+  }
+
+  // Every session is made anew, with these weights of `file`.
+  void start_from(const TensorFile& file, TensorList weights, const std::string& path, bool in_part) {
+    normalisation = read_normalisation(file.metadata, path);
+    notes = read_notes(file.metadata, path);
+    if (in_part) notes.class_names.clear();  // of another head
+    loaded = std::move(weights);
+    loaded_in_part = in_part;
+    loaded_from = path;
+    train.reset();
+    eval.reset();
+    infer.reset();
   }
 
   Logs logs(Clock::time_point epoch_start, std::int64_t seen_before, double waited) const {
@@ -522,13 +536,18 @@ void Trainer::load(const std::string& path) {
     if (!name.starts_with("optim/") && name != "generator") weights.emplace_back(name, tensor);
   for (const auto* session : {&t.train, &t.eval, &t.infer})
     if (*session) Impl::require_match(**session, weights, path, true);
-  t.normalisation = Impl::read_normalisation(c.metadata, path);
-  t.notes = Impl::read_notes(c.metadata, path);
-  t.loaded = std::move(weights);
-  t.train.reset();
-  t.eval.reset();
-  t.infer.reset();
-  t.loaded_from = path;
+  t.start_from(c, std::move(weights), path, false);
+}
+
+KeyReport Trainer::load(const std::string& path, const LoadOptions& options, const Shape& sample) {
+  const TensorFile c = load_weights(path);
+  Impl& t = *impl_;
+  Shape one = sample;
+  one.insert(0, 1);
+  const Graph g = inference_graph(*t.model, {DType::F32, one}, t.options.precision);
+  FittingTensors fitting = fitting_tensors(state_dict_types(g), c.tensors, options, path);
+  t.start_from(c, std::move(fitting.tensors), path, !fitting.report.match());
+  return std::move(fitting.report);
 }
 
 void Trainer::save_checkpoint(const std::string& path) {
@@ -558,6 +577,9 @@ const SkippedSamples& Trainer::skipped() const {
   return impl_->left_out;
 }
 
+const std::shared_ptr<Module>& Trainer::model() const {
+  return impl_->model;
+}
 const Progress& Trainer::progress() const {
   return impl_->progress;
 }

@@ -20,7 +20,9 @@
 #include "core/runtime/session.h"
 #include "data/dataset.h"
 #include "data/loader.h"
+#include "io/state_dict.h"
 #include "optim/optimizer.h"
+#include "train/freeze.h"
 #include "train/metrics.h"
 #include "train/step_graph.h"
 
@@ -52,6 +54,7 @@ class Callback {
 
 struct TrainerOptions {
   OptimizerPtr optimizer{};  // default: sgd({.lr = 0.01, .momentum = 0.9})
+  FreezeOptions freeze{};    // what training leaves as it is
   double label_smoothing = 0.0;
   Target target = Target::cpu();
   std::size_t memory_budget = 0;  // bytes of the training session; 0: none (CompileOptions::memory_budget)
@@ -144,6 +147,10 @@ class Trainer {
   // evaluate() and predict() the keys are not known, and the first of them throws it. Optimiser states are
   // left out.
   void load(const std::string& path);
+  // Weights that fit only in part, as for fine-tuning (io/state_dict.h): says what differs, or throws
+  // FormatError where `options` do not allow it. What the file does not give starts as in a new training.
+  // `sample` is the shape of one input, e.g. {3, 224, 224}: by it the model's keys are known at once.
+  KeyReport load(const std::string& path, const LoadOptions& options, const Shape& sample);
   // Everything a run needs to go on: states, generator, loader position, callbacks. During fit() or after it;
   // throws UsageError when fit() ended with an error.
   void save_checkpoint(const std::string& path);
@@ -154,6 +161,7 @@ class Trainer {
   // Training samples that the last fit() left out.
   const SkippedSamples& skipped() const;
 
+  const std::shared_ptr<Module>& model() const;
   const Progress& progress() const;
   const TrainerOptions& options() const;
   // The states by name: parameters and buffers, and the optimiser's after fit() has begun.

@@ -6,7 +6,8 @@
 // operands that are gone by then; an operand that is alive at the peak anyway, or small, is kept longer
 // instead. The candidate that frees the most bytes for each second goes first, and counts when the peak
 // falls. A node that was to be repeated later and is now repeated earlier moves there. batch_norm is repeated
-// as batch_norm_apply, from the statistics that were kept, so the running ones move once.
+// as batch_norm_apply, from the statistics that were kept, so the running ones move once; concat_batch_norm
+// likewise.
 //
 // It stops at the budget, or without one when it has spent its share of the step's time. Lifetimes are those
 // of the graph: views and results in place share memory as in the plan, workspaces of libraries are not
@@ -99,6 +100,16 @@ class Checkpointing {
                     .with("activation", attribute<std::string>(n, "activation"));
       a.inputs = {n.inputs[0], n.inputs[1], n.inputs[2], n.outputs[1], n.outputs[2]};
       a.inputs.insert(a.inputs.end(), n.inputs.begin() + 5, n.inputs.end());
+      a.outputs = {n.outputs[0]};
+      return a;
+    }
+    if (n.op == "concat_batch_norm" && !fixed_[n.outputs[0].index]) {
+      a.op = "concat_batch_norm_apply";
+      a.attrs = op(a.op)
+                    .attrs.with("has_valid", attribute<bool>(n, "has_valid"))
+                    .with("activation", attribute<std::string>(n, "activation"));
+      a.inputs[2] = n.outputs[1];
+      a.inputs[3] = n.outputs[2];
       a.outputs = {n.outputs[0]};
       return a;
     }

@@ -73,6 +73,7 @@ Graph mask_before_unpooling(const Graph& graph, PassContext& context);
 Graph fuse_unpooling(const Graph& graph, PassContext& context);
 Graph fold_batch_norm(const Graph& graph, PassContext& context);
 Graph fuse_epilogues(const Graph& graph, PassContext& context);
+Graph fuse_concat(const Graph& graph, PassContext& context);
 Graph fuse_sums(const Graph& graph, PassContext& context);
 Graph fuse_elementwise(const Graph& graph, PassContext& context);
 Graph assign_layouts(const Graph& graph, PassContext& context);

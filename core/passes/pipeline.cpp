@@ -32,6 +32,8 @@ constexpr std::array kPipeline = {
     Pass{"fuse-epilogues", fuse_epilogues},
     // Knows batch norm by its epilogues and masks, and masks for several readers while they are plain.
     Pass{"fuse-sums", fuse_sums},
+    // After both: it takes batch norms with their ReLU, and not those whose sums a convolution makes.
+    Pass{"fuse-concat", fuse_concat},
     Pass{"fuse-elementwise", fuse_elementwise},
     // Last transformation: it asks the backend about each final node.
     Pass{"layout", assign_layouts, true},

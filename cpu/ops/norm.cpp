@@ -37,11 +37,6 @@ std::int64_t valid_rows(const Geometry& g, const void* valid) {
                           : std::clamp<std::int64_t>(*static_cast<const std::int32_t*>(valid), 0, g.rows);
 }
 
-Cut cut_of(const Activation& a) {
-  if (a.none()) return {};
-  return {.least = 0.0f, .most = static_cast<float>(a.most)};
-}
-
 std::unique_ptr<Step> lower_forward(const Problem& p) {
   const auto& at = p.attrs<BatchNormAttrs>();
   Geometry g;
@@ -139,8 +134,7 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
         void* dr = has_residual ? out[3] : nullptr;
         // What masks a stretch: y, or what it was before the activation, computed again; 0 where that has a
         // top and y reached it.
-        Cut mask_cut{.to_zero = true};
-        mask_cut.most = static_cast<float>(act.most);
+        const Cut mask_cut = mask_cut_of(act);
         const auto mask_of = [&](std::int64_t i, std::int64_t length, float* const* t,
                                  int part) -> const void* {
           if (!made) return m.at(y, i);

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "core/base/half.h"
+#include "core/ops/activation.h"
 #include "core/runtime/lowering.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/row_kernels.h"
@@ -150,6 +151,17 @@ void channel_sums(const Geometry& g, const Buffers& b, int parts, std::int64_t r
     }
 }
 
+// What the kernels do for an activation, and what they make of its operand where they look for its mask.
+inline Cut cut_of(const Activation& a) {
+  if (a.none()) return {};
+  return {.least = 0.0f, .most = static_cast<float>(a.most)};
+}
+inline Cut mask_cut_of(const Activation& a) {
+  Cut cut{.to_zero = true};
+  cut.most = static_cast<float>(a.most);
+  return cut;
+}
+
 inline void no_after(std::int64_t, int) {}
 
 // The images of one step, in elements of their type.
@@ -162,8 +174,10 @@ class Images {
       const TensorType& t = p.in(i);
       if (t.dtype != DType::F32 && t.dtype != DType::I32 && t.shape != p.in(image).shape) return std::nullopt;
     }
+    return of_type(p.in(image).dtype);
+  }
+  static std::optional<Images> of_type(DType type) {
     const RowKernels& k = row_kernels(cpu_level());
-    const DType type = p.in(image).dtype;
     if (type == DType::F32) return Images(k.norm_f32, type);
     if (type == DType::BF16 && k.norm_bf16.stats != nullptr) return Images(k.norm_bf16, type);
     return std::nullopt;
@@ -176,6 +190,7 @@ class Images {
   void* at(void* image, std::int64_t element) const {
     return image == nullptr ? nullptr : static_cast<std::byte*>(image) + element * size_;
   }
+  std::int64_t bytes(std::int64_t elements) const { return elements * size_; }
   float get(const void* image, std::int64_t element) const {
     const void* from = at(image, element);
     return bf16_ ? static_cast<const bf16*>(from)->to_float() : *static_cast<const float*>(from);

@@ -79,8 +79,14 @@ def make_optimizer(options, parameters):
 
 
 def run(name, options, dtype):
-    batch_size, sample = MODELS[name]
-    model = torch_models.make(name, CLASSES).to(dtype)
+    model = torch_models.make(name, CLASSES)
+    return train(model, MODELS[name], lambda m: make_optimizer(options, m.parameters()), dtype)
+
+
+def train(model, sizes, optimizer_of, dtype, mode=lambda model: model.train()):
+    """What one case is, above; `mode` puts the model into its mode of training."""
+    batch_size, sample = sizes
+    model = model.to(dtype)
     with torch.no_grad():
         for key, value in model.state_dict().items():
             value.copy_(torch.from_numpy(formula.parameter(key, tuple(value.shape))))
@@ -89,10 +95,10 @@ def run(name, options, dtype):
         x = torch.from_numpy(formula.unit(f"input/{b}", (batch_size, *sample))).to(dtype)
         y = torch.from_numpy(formula.labels(f"label/{b}", batch_size, CLASSES))
         batches.append((x, y))
-    optimizer = make_optimizer(options, model.parameters())
+    optimizer = optimizer_of(model)
     loss_of = nn.CrossEntropyLoss()
     losses = []
-    model.train()
+    mode(model)
     for step in range(STEPS):
         x, y = batches[step % BATCHES]
         optimizer.zero_grad()
@@ -115,6 +121,28 @@ def relative(a, b):
     return max(abs(x - y) / abs(y) for x, y in zip(a, b))
 
 
+def made_with():
+    return {"torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__,
+            "machine": platform.machine()}
+
+
+def compared(label, run):
+    """A case's results, with how far float32 is from float64; says so, and complains above LIMIT."""
+    losses32, eval32, sums32 = run(torch.float32)
+    losses64, eval64, sums64 = run(torch.float64)
+    deviation = relative(losses32 + [eval32], losses64 + [eval64])
+    # Of sums, cancellation makes a plain relative error meaningless; the scale is sqrt(count * sum of squares).
+    pairs = [(a, b) for a, b in zip(sums32.values(), sums64.values()) if b[2] > 0]  # not means that stayed 0
+    sum_deviation = max(abs(a[1] - b[1]) / (b[0] * b[2]) ** 0.5 for a, b in pairs)
+    square_deviation = max(abs(a[2] - b[2]) / b[2] for a, b in pairs)
+    print(f"{label} loss {losses64[0]:.4f} -> {losses64[-1]:.4f}, eval {eval64:.4f}; float32 off by "
+          f"{deviation:.1e} in losses, {sum_deviation:.1e} in sums, {square_deviation:.1e} in squares", flush=True)
+    if not deviation <= LIMIT:
+        print(f"  above {LIMIT:g}: lower the learning rate of this case", file=sys.stderr)
+    return {"losses_f32": losses32, "losses_f64": losses64, "eval_loss_f32": eval32, "eval_loss_f64": eval64,
+            "float32_deviation": {"loss": deviation, "sum": sum_deviation, "square": square_deviation}, "state": sums64}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
@@ -124,28 +152,13 @@ def main():
         batch_size, sample = MODELS[name]
         cases = []
         for options in CASES[name]:
-            losses32, eval32, sums32 = run(name, options, torch.float32)
-            losses64, eval64, sums64 = run(name, options, torch.float64)
-            deviation = relative(losses32 + [eval32], losses64 + [eval64])
-            # Of sums, cancellation makes a plain relative error meaningless; the scale is sqrt(count * sum of squares).
-            pairs = list(zip(sums32.values(), sums64.values()))
-            sum_deviation = max(abs(a[1] - b[1]) / (b[0] * b[2]) ** 0.5 for a, b in pairs)
-            square_deviation = max(abs(a[2] - b[2]) / b[2] for a, b in pairs)
             label = options["type"] + (" nesterov" if options.get("nesterov") else "")
-            print(f"{name:9} {label:13} loss {losses64[0]:.4f} -> {losses64[-1]:.4f}, eval {eval64:.4f}; float32 off by "
-                  f"{deviation:.1e} in losses, {sum_deviation:.1e} in sums, {square_deviation:.1e} in squares", flush=True)
-            if not deviation <= LIMIT:
-                failed = True
-                print(f"  above {LIMIT:g}: lower the learning rate of this case", file=sys.stderr)
-            cases.append({"optimizer": options, "losses_f32": losses32, "losses_f64": losses64,
-                          "eval_loss_f32": eval32, "eval_loss_f64": eval64,
-                          "float32_deviation": {"loss": deviation, "sum": sum_deviation, "square": square_deviation},
-                          "state": sums64})
+            case = compared(f"{name:9} {label:13}", lambda dtype: run(name, options, dtype))
+            failed = failed or case["float32_deviation"]["loss"] > LIMIT
+            cases.append({"optimizer": options, **case})
         text = {"model": name, "batch_size": batch_size, "sample_shape": list(sample), "classes": CLASSES,
                 "steps": STEPS, "batches": BATCHES,
-                "made_with": {"torch": torch.__version__, "torchvision": torchvision.__version__,
-                              "numpy": np.__version__, "machine": platform.machine()},
-                "cases": cases}
+                "made_with": made_with(), "cases": cases}
         if not failed:
             write(HERE / f"train_{name}.json", text)
     return 1 if failed else 0

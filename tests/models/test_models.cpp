@@ -53,6 +53,19 @@ TEST(Models, ABatchHoldsAtLeastOneSample) {
     }
 }
 
+TEST(Models, TheHeadIsWhatFollowsTheNumberOfClasses) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(head_parameters("resnet20"), (Names{"fc.weight", "fc.bias"}));
+  EXPECT_EQ(head_parameters("vgg11_bn", {.num_classes = 7, .image_size = 32}),
+            (Names{"classifier.6.weight", "classifier.6.bias"}));
+  EXPECT_EQ(head_parameters("squeezenet1_1", {.image_size = 32}),
+            (Names{"classifier.1.weight", "classifier.1.bias"}));
+  for (const ModelInfo& m : models()) {
+    const std::vector<std::string> head = head_parameters(m.name);
+    EXPECT_EQ(head.size(), 2u) << m.name << ": " << join(head);
+  }
+}
+
 TEST(Models, UnknownModelListsThoseThereAre) {
   try {
     make_model("resnet19");
