@@ -16,7 +16,8 @@ import sys
 import time
 
 SAMPLES = {"lenet5": (10, (1, 28, 28)), "resnet20": (10, (3, 32, 32)),
-           "resnet18": (1000, (3, 224, 224)), "resnet50": (1000, (3, 224, 224))}
+           "resnet18": (1000, (3, 224, 224)), "resnet50": (1000, (3, 224, 224)),
+           "mobilenet_v2": (1000, (3, 224, 224))}
 
 
 def export(args):

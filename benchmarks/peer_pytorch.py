@@ -40,7 +40,8 @@ VARIANTS = {"cpu": ("nchw", "channels_last", "compile", "compile_frozen"),
             "cuda": ("nchw", "channels_last", "graph", "compile", "compile_max")}
 # Classes and shape of a sample.
 MODELS = {"lenet5": (10, (1, 28, 28)), "resnet20": (10, (3, 32, 32)),
-          "resnet18": (1000, (3, 224, 224)), "resnet50": (1000, (3, 224, 224))}
+          "resnet18": (1000, (3, 224, 224)), "resnet50": (1000, (3, 224, 224)),
+          "mobilenet_v2": (1000, (3, 224, 224))}
 
 
 def parse():
@@ -183,6 +184,9 @@ def losses():
     with torch.no_grad():
         for key, value in model.state_dict().items():
             value.copy_(torch.from_numpy(np.asarray(formula.parameter(key, tuple(value.shape)))))
+    for module in model.modules():  # draws differ; train_losses leaves them out too
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     shape = (ARGS.batch_size, *sample)
     batches = [(torch.from_numpy(formula.unit(f"input/{b}", shape)),
                 torch.from_numpy(formula.labels(f"label/{b}", ARGS.batch_size, ARGS.classes))) for b in range(4)]

@@ -10,7 +10,7 @@ import json
 import statistics
 from xml.sax.saxutils import escape
 
-TITLES = {"resnet20": "ResNet-20", "resnet18": "ResNet-18", "resnet50": "ResNet-50", "lenet5": "LeNet-5"}
+TITLES = {"resnet20": "ResNet-20", "resnet18": "ResNet-18", "resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2", "lenet5": "LeNet-5"}
 MODES = {"train": "training", "infer": "inference"}
 CPU_TITLES = {"nchw": "eager", "channels_last": "channels-last", "compile": "compiled",
               "compile_frozen": "compiled, frozen", "onnxruntime": "ONNX Runtime"}

@@ -10,6 +10,7 @@
 #include "cpu/bfloat_conv.h"
 #include "cpu/onednn.h"
 #include "cpu/planar_conv.h"
+#include "cpu/pointwise_conv.h"
 #include "cpu/touched_pixels.h"
 #include "cpu/unpooled_conv.h"
 #include "cpu/winograd.h"
@@ -375,6 +376,14 @@ std::unique_ptr<Step> lower_grad_weight_touched(const Problem& p) {
   return touched_pixels(std::move(product), Touched::Input, p.in(0), a.stride, p.target.threads);
 }
 
+std::unique_ptr<Step> lower_grad_weight_pointwise(const Problem& p) {
+  const auto& a = p.attrs<Conv2dGradWeightAttrs>();
+  const Shape& w = p.out().shape;
+  if (!slides_by_one(a) || w[2] != 1 || w[3] != 1 || a.padding != std::array<std::int64_t, 2>{0, 0})
+    return nullptr;
+  return make_pointwise_grad_weight(p.in(0), p.in(1), p.out(), p.target.threads);
+}
+
 std::unique_ptr<Step> lower_grad_weight_planar(const Problem& p) {
   const auto& a = p.attrs<Conv2dGradWeightAttrs>();
   if (!slides_by_one(a)) return nullptr;
@@ -431,6 +440,7 @@ void add_conv(LoweringTable& t) {
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_bfloat, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_touched, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight_planar, .layouts = layouts_grad_weight});
+  t.add("conv2d_grad_weight", {.lower = lower_grad_weight_pointwise, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_weight", {.lower = lower_grad_weight, .layouts = layouts_grad_weight});
   t.add("conv2d_grad_input_unpooled",
         {.lower = lower_grad_input_unpooled, .layouts = layouts_grad_input_unpooled});

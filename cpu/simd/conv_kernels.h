@@ -66,6 +66,11 @@ struct ConvKernels {
   // Pixels that may be multiplied together with so many vectors a run; 0: the kernel is not made for it.
   std::int64_t (*spread_block)(std::int64_t vectors, std::int64_t w);
   void (*spread)(const SpreadConv& p, const float* dy, const float* weight, float* dx, float* scratch);
+  // sums[rows][lanes] += sum over pixels p of a[p][row] b[p][lane]. Rows are a multiple of outer_rows, lanes
+  // of the width.
+  std::int64_t outer_rows;
+  void (*outer_sums)(const float* a, std::int64_t rows, const float* b, std::int64_t lanes,
+                     std::int64_t pixels, float* sums);
 };
 
 const ConvKernels& conv_kernels(CpuLevel level);

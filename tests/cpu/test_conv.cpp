@@ -104,6 +104,32 @@ TEST(CpuConv, GradInputMatchesReference) {
   }
 }
 
+// Lanes over either image's channels, tiles of one to three vectors, blocks of pixels cut short, and threads
+// that share the pixels; channels that fill no vector, and strides, are oneDNN's.
+TEST(CpuConv, PointwiseGradWeightMatchesReference) {
+  struct Case {
+    std::int64_t n, c, h, w, o, stride;
+    bool ours;
+  };
+  const Case cases[] = {{1, 16, 3, 3, 16, 1, true},    {3, 8, 9, 9, 32, 1, true},
+                        {2, 48, 5, 5, 8, 1, true},     {5, 24, 29, 31, 80, 1, true},
+                        {3, 160, 24, 24, 96, 1, true}, {2, 64, 8, 8, 64, 1, true},
+                        {2, 6, 8, 8, 10, 1, false},    {2, 16, 9, 9, 16, 2, false}};
+  for (const cpu::CpuLevel level : cpu::available_cpu_levels()) {
+    const cpu::CpuLevelScope scope(level);
+    for (const Case& c : cases) {
+      Conv2dGradWeightAttrs a;
+      a.stride = {c.stride, c.stride};
+      a.weight_shape = {c.o, c.c, 1, 1};
+      const std::int64_t oh = (c.h - 1) / c.stride + 1, ow = (c.w - 1) / c.stride + 1;
+      const auto r = check_lowering(
+          "conv2d_grad_weight", a,
+          draw({{DType::F32, {c.n, c.c, c.h, c.w}}, {DType::F32, {c.n, c.o, oh, ow}}}, 4), 1e-4);
+      EXPECT_EQ(r.kernel.starts_with("pointwise:"), c.ours) << r.kernel << ", " << c.c << " to " << c.o;
+    }
+  }
+}
+
 TEST(CpuConv, GradWeightMatchesReference) {
   for (const ConvCase& c : conv_cases()) {
     auto a = c.attrs<Conv2dGradWeightAttrs>();
