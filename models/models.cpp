@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "models/airbench.h"
 #include "models/convnext.h"
 #include "models/densenet.h"
 #include "models/efficientnet.h"
@@ -41,6 +42,8 @@ const Row kRows[] = {
      [](const Sizes& s) { return make_cifar_resnet(9, s.channels, s.classes); }},
     {{"resnet110", "ResNet-110 for 32 x 32 images (arXiv 1512.03385, section 4.2)", 3, 32, 10},
      [](const Sizes& s) { return make_cifar_resnet(18, s.channels, s.classes); }},
+    {{"airbench94", "airbench's CIFAR-10 net (arXiv 2404.00498)", 3, 32, 10, 25},
+     [](const Sizes& s) { return make_airbench94(s.channels, s.image, s.classes); }},
     {{"resnet18", "ResNet-18 (arXiv 1512.03385)", 3, 224, 1000},
      [](const Sizes& s) { return make_resnet({.blocks = {2, 2, 2, 2}}, s.channels, s.classes); }},
     {{"resnet34", "ResNet-34 (arXiv 1512.03385)", 3, 224, 1000},

@@ -20,7 +20,7 @@ NORM = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 def lines_of(name):
     with torch.device("meta"):
-        model = torch_models.make(name, 10 if name in torch_models.CIFAR or name == "lenet5" else 1000)
+        model = torch_models.make(name, 10 if name in torch_models.SMALL else 1000)
     head = f"model {name} parameters={sum(p.numel() for p in model.parameters())}"
     if name in torch_models.TORCHVISION:
         head += f" gmacs={torchvision.models.get_model_weights(name).IMAGENET1K_V1.meta['_ops']}"

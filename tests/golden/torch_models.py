@@ -8,6 +8,10 @@
             pool; fc. Where a block changes shape its shortcut is a projection (option B of the paper): downsample.0,
             a 1x1 convolution without bias, and downsample.1, a batch norm. Keys as in torchvision's ResNet,
             layer1.0.conv1.weight and so on.
+  airbench94
+            3x32x32; Jordan 2024, arXiv 2404.00498: a 2x2 convolution to 24 channels, GELU, three groups (convolution 3x3,
+            max-pool 2, batch norm, GELU, convolution 3x3, batch norm, GELU) of 64, 256 and 256 channels, max-pool 3, a
+            linear layer without bias, times 1/9. Keys are places in that sequence.
   the names in TORCHVISION
             torchvision's; googlenet without its auxiliary classifiers.
 """
@@ -61,17 +65,45 @@ class CifarResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
+class AirbenchGroup(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs, eps=1e-12, momentum=0.4)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs, eps=1e-12, momentum=0.4)
+
+    def forward(self, x):
+        f = nn.functional
+        x = f.gelu(self.norm1(f.max_pool2d(self.conv1(x), 2)))
+        return f.gelu(self.norm2(self.conv2(x)))
+
+
+class Ninth(nn.Module):
+    def forward(self, x):
+        return x / 9
+
+
+def airbench94(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 24, 2), nn.GELU(), AirbenchGroup(24, 64), AirbenchGroup(64, 256),
+                         AirbenchGroup(256, 256), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(256, num_classes, bias=False),
+                         Ninth())
+
+
 CIFAR = {"resnet20": 3, "resnet32": 5, "resnet56": 9, "resnet110": 18}
 TORCHVISION = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2", "vgg11",
                "vgg11_bn", "vgg16", "vgg16_bn", "squeezenet1_0", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small",
                "mobilenet_v3_large", "densenet121", "googlenet", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
                "efficientnet_b3", "convnext_tiny"]
-NAMES = ["lenet5", *CIFAR, *TORCHVISION]
+SMALL = ["lenet5", *CIFAR, "airbench94"]  # of ten classes
+NAMES = [*SMALL, *TORCHVISION]
 
 
 def make(name, num_classes):
     if name == "lenet5":
         return LeNet5(num_classes)
+    if name == "airbench94":
+        return airbench94(num_classes)
     if name in CIFAR:
         return CifarResNet(CIFAR[name], num_classes)
     more = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
