@@ -1,7 +1,7 @@
 // Trains a detector on images with boxes in Pascal VOC's files, measures it on a split that it has not seen,
 // and draws what it finds.
 //
-//   build/release/bin/example_detect_cells --data ../shared/data/bccd --epochs 60 --out runs/cells
+//   build/release/bin/example_detect_cells --data BCCD_Dataset/BCCD --epochs 60 --out runs/cells
 //
 // DIR of --data holds ImageSets/Main, Annotations and JPEGImages (data/voc.h). docs/detection.md has the
 // details.
