@@ -89,12 +89,14 @@ Kind kind_of(std::string_view name) {
   return Parameters;
 }
 
-// Max-pooling hands a window's gradient to its largest element: where the two largest are nearer than f32's
+// Max-pooling hands a window's gradient to its largest element: where the two largest are nearer than the
 // rounding of what came before, another order of summing hands it to the other one. Of the 250,000 windows of
-// GoogLeNet's thirteen poolings that is about one a step, and it shows in every gradient below. Its losses
-// and statistics are as near as the others'.
-double gradient_tolerance(std::string_view model) {
-  return model == "googlenet" ? 1e-2 : 1e-4;
+// GoogLeNet's thirteen poolings that is about one a step, and it shows in every gradient below; losses and
+// statistics are as near as elsewhere.
+double gradient_tolerance(const Graph& g) {
+  const auto pools =
+      std::count_if(g.nodes().begin(), g.nodes().end(), [](const Node& n) { return n.op == "max_pool2d"; });
+  return pools > 2 ? 2e-3 : 1e-4;
 }
 
 class CudaBackendZoo : public CudaBackendTest, public testing::WithParamInterface<ModelInfo> {};
@@ -113,7 +115,7 @@ TEST_P(CudaBackendZoo, ThreeTrainingStepsEqualTheCpus) {
   for (std::size_t i = 0; i < kKinds.size(); ++i) {
     if (distances[i].length == 0.0) continue;  // no batch norm, no statistics
     const double relative = distances[i].relative();
-    EXPECT_LE(relative, i == Gradients ? gradient_tolerance(m.name) : 1e-5) << kKinds[i];
+    EXPECT_LE(relative, i == Gradients ? gradient_tolerance(g) : 1e-5) << kKinds[i];
     RecordProperty(cat("difference of ", kKinds[i]), cat(relative));
   }
 }
