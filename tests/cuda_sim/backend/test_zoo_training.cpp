@@ -89,15 +89,11 @@ Kind kind_of(std::string_view name) {
   return Parameters;
 }
 
-// Max-pooling hands a window's gradient to its largest element: where the two largest are nearer than the
-// rounding of what came before, another order of summing hands it to the other one. Of the 250,000 windows of
-// GoogLeNet's thirteen poolings that is about one a step, and it shows in every gradient below; losses and
-// statistics are as near as elsewhere.
-double gradient_tolerance(const Graph& g) {
-  const auto pools =
-      std::count_if(g.nodes().begin(), g.nodes().end(), [](const Node& n) { return n.op == "max_pool2d"; });
-  return pools > 2 ? 2e-3 : 1e-4;
-}
+// Where a ReLU's argument, or the difference of a pooling window's two largest elements, is smaller than the
+// rounding of what came before, another order of summing takes the other side, and the gradient of one pixel
+// goes elsewhere: about once a step among the 250,000 windows of GoogLeNet's thirteen poolings and the ReLUs
+// of ResNet-152, which shows in all gradients below it. Losses and statistics do not feel it.
+constexpr double kTolerance = 1e-5, kGradientTolerance = 1e-3;
 
 class CudaBackendZoo : public CudaBackendTest, public testing::WithParamInterface<ModelInfo> {};
 
@@ -115,7 +111,7 @@ TEST_P(CudaBackendZoo, ThreeTrainingStepsEqualTheCpus) {
   for (std::size_t i = 0; i < kKinds.size(); ++i) {
     if (distances[i].length == 0.0) continue;  // no batch norm, no statistics
     const double relative = distances[i].relative();
-    EXPECT_LE(relative, i == Gradients ? gradient_tolerance(g) : 1e-5) << kKinds[i];
+    EXPECT_LE(relative, i == Gradients ? kGradientTolerance : kTolerance) << kKinds[i];
     RecordProperty(cat("difference of ", kKinds[i]), cat(relative));
   }
 }
