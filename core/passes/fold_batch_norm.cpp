@@ -7,6 +7,9 @@
 // convolution reads its weight through a cast: the folding is done before it, in the states' type. Graphs
 // that update one of these states (training with frozen statistics) are left alone: the folding would be paid
 // at every step.
+//
+// Where there is no convolution to fold into, batch_norm_infer becomes batch_norm_apply, which takes
+// epilogues, with 1 / sqrt(var + eps) computed once.
 #include <unordered_set>
 
 #include "core/op/builder.h"
@@ -43,7 +46,7 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
         fold = fold && fixed(state) && graph.type(state).dtype == graph.type(n.inputs[1]).dtype;
       }
     }
-    if (!fold) {
+    if (!fold && (n.op != "batch_norm_infer" || !fixed(n.inputs[4]))) {
       rw.copy({i});
       continue;
     }
@@ -57,6 +60,10 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
                         .with("shape", Shape{}),
                     n.loc);
     };
+    const auto rstd = [&] {
+      const Value var = apply1("add", {value(n.inputs[4]), full(attribute<double>(n, "eps"))}, {}, n.loc);
+      return apply1("rsqrt", {var}, {}, n.loc);
+    };
     const auto as_operand = [&](const Value& v) {
       const DType type = graph.type(conv->inputs[0]).dtype;
       return v.dtype() == type ? v : apply1("cast", {v}, op("cast").attrs.with("dtype", type), n.loc);
@@ -66,27 +73,31 @@ Graph fold_batch_norm(const Graph& graph, PassContext&) {
     g.build.scope_locs.clear();
     {
       Scope scope(g, cat(n.name, "/fold"), n.loc);
-      const Value w = value(source(conv->inputs[1])), gamma = value(n.inputs[1]), beta = value(n.inputs[2]);
-      const Value mean = value(n.inputs[3]), var = value(n.inputs[4]);
-      const Value s = apply1(
-          "mul",
-          {gamma,
-           apply1("rsqrt", {apply1("add", {var, full(attribute<double>(n, "eps"))}, {}, n.loc)}, {}, n.loc)},
-          {}, n.loc);
-      const Value per_filter =
-          apply1("reshape", {s}, op("reshape").attrs.with("shape", Shape{s.dim(0), 1, 1, 1}), n.loc);
-      const Value weight = apply1("mul", {w, per_filter}, {}, n.loc);
-      const bool has_bias = attribute<bool>(*conv, "has_bias");
-      const Value shift = has_bias ? apply1("sub", {value(source(conv->inputs[2])), mean}, {}, n.loc)
-                                   : apply1("neg", {mean}, {}, n.loc);
-      const Value bias = apply1("add", {apply1("mul", {shift, s}, {}, n.loc), beta}, {}, n.loc);
-      Node folded = *conv;
-      folded.inputs = {rw(conv->inputs[0]), as_operand(weight).id(), as_operand(bias).id()};
-      folded.attrs = conv->attrs.with("has_bias", true);
-      const TensorType type = graph.type(n.outputs[0]);
-      const NodeId made = g.add_node(std::move(folded), std::span(&type, 1));
-      g.value(g.node(made).outputs[0]).name = graph.value(n.outputs[0]).name;
-      rw.map(n.outputs[0], g.node(made).outputs[0]);
+      const Value gamma = value(n.inputs[1]), beta = value(n.inputs[2]), mean = value(n.inputs[3]);
+      if (!fold) {
+        const Value y =
+            apply1("batch_norm_apply", {value(n.inputs[0]), gamma, beta, mean, rstd()}, {}, n.loc);
+        g.node(g.value(y.id()).producer).name = n.name;
+        g.value(y.id()).name = graph.value(n.outputs[0]).name;
+        rw.map(n.outputs[0], y.id());
+      } else {
+        const Value w = value(source(conv->inputs[1]));
+        const Value s = apply1("mul", {gamma, rstd()}, {}, n.loc);
+        const Value per_filter =
+            apply1("reshape", {s}, op("reshape").attrs.with("shape", Shape{s.dim(0), 1, 1, 1}), n.loc);
+        const Value weight = apply1("mul", {w, per_filter}, {}, n.loc);
+        const bool has_bias = attribute<bool>(*conv, "has_bias");
+        const Value shift = has_bias ? apply1("sub", {value(source(conv->inputs[2])), mean}, {}, n.loc)
+                                     : apply1("neg", {mean}, {}, n.loc);
+        const Value bias = apply1("add", {apply1("mul", {shift, s}, {}, n.loc), beta}, {}, n.loc);
+        Node folded = *conv;
+        folded.inputs = {rw(conv->inputs[0]), as_operand(weight).id(), as_operand(bias).id()};
+        folded.attrs = conv->attrs.with("has_bias", true);
+        const TensorType type = graph.type(n.outputs[0]);
+        const NodeId made = g.add_node(std::move(folded), std::span(&type, 1));
+        g.value(g.node(made).outputs[0]).name = graph.value(n.outputs[0]).name;
+        rw.map(n.outputs[0], g.node(made).outputs[0]);
+      }
     }
     g.build = saved;
   }

@@ -1,7 +1,7 @@
 // Concatenations that only batch norms read are not made: their pieces are (core/ops/concat_norm.h).
 //
 //   c = concat(a, b);  d = concat(c, e)
-//   batch_norm(d, ...)           ->  concat_batch_norm(..., a, b, e)
+//   batch_norm(d, ...)           ->  concat_batch_norm(..., a, b, e), and batch_norm_apply likewise
 //   batch_norm_grad(dy, d, ...)  ->  concat_batch_norm_grad(dy, ..., a, b, e), whose results are dx in pieces
 //   slice(dx, some of its pieces), dx + dx2  ->  the pieces themselves, and sums of pieces
 //
@@ -80,6 +80,9 @@ class ConcatFusion {
       const auto& at = n.attrs.as<BatchNormAttrs>();
       return n.inputs[0] == c && !at.has_residual && accelerated(forward(n, pieces(c)));
     }
+    if (n.op == "batch_norm_apply")
+      return n.inputs[0] == c && !n.attrs.as<BatchNormApplyAttrs>().has_residual &&
+             accelerated(forward(n, pieces(c)));
     if (n.op == "batch_norm_grad") {
       const auto& at = n.attrs.as<BatchNormGradAttrs>();
       return n.inputs[1] == c && n.inputs[0] != c && !at.has_residual && !at.has_dy2 &&
@@ -89,11 +92,17 @@ class ConcatFusion {
   }
 
   static Node forward(const Node& n, const Split& x) {
-    const auto& at = n.attrs.as<BatchNormAttrs>();
     Node made = n;
-    made.op = "concat_batch_norm";
-    made.attrs = ConcatBatchNormAttrs{
-        .eps = at.eps, .momentum = at.momentum, .has_valid = at.has_valid, .activation = at.activation};
+    if (n.op == "batch_norm") {
+      const auto& at = n.attrs.as<BatchNormAttrs>();
+      made.op = "concat_batch_norm";
+      made.attrs = ConcatBatchNormAttrs{
+          .eps = at.eps, .momentum = at.momentum, .has_valid = at.has_valid, .activation = at.activation};
+    } else {
+      const auto& at = n.attrs.as<BatchNormApplyAttrs>();
+      made.op = "concat_batch_norm_apply";
+      made.attrs = ConcatBatchNormApplyAttrs{.has_valid = at.has_valid, .activation = at.activation};
+    }
     made.inputs.erase(made.inputs.begin());
     made.inputs.insert(made.inputs.end(), x.begin(), x.end());
     return made;
@@ -163,7 +172,8 @@ class ConcatFusion {
   void node(std::uint32_t i) {
     const Node& n = graph_.nodes()[i];
     if (done_.contains(i) || fused_.contains(n.outputs[0].index)) return;
-    if (n.op == "batch_norm" && fused_.contains(n.inputs[0].index)) return norm(n);
+    if ((n.op == "batch_norm" || n.op == "batch_norm_apply") && fused_.contains(n.inputs[0].index))
+      return norm(n);
     if (n.op == "batch_norm_grad" && fused_.contains(n.inputs[1].index)) return gradient(n);
     if (n.op == "slice" && sliced(n)) return;
     if (n.op == "add" && added(n)) return;

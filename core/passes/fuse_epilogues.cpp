@@ -1,12 +1,12 @@
 // Epilogues: what follows a convolution, matrix product or batch norm and is free inside it.
 //
-// Forward: conv2d | matmul | batch_norm, then + bias, + residual, an activation, each read by nobody else,
-// become attributes of the first node. The fused node stands where the last of them stood, since the residual
-// may be computed in between. All three take relu, batch norm and convolutions relu6 too, which is
-// where(v >= 6, 6, relu(v)), and whose gradient's two conditions hold of the result as of v; of convolutions
-// the backend is asked whether the kernel that it has for them takes an activation other than relu along.
-// Backward: batch_norm_grad whose incoming gradient is masked by its own activation's result applies the mask
-// itself and hands the masked gradient on to the residual branch. Where that gradient,
+// Forward: conv2d | matmul | batch_norm | batch_norm_apply, then + bias, + residual, an activation, each read
+// by nobody else, become attributes of the first node. The fused node stands where the last of them stood,
+// since the residual may be computed in between. All take relu, batch norm and convolutions relu6 too, which
+// is where(v >= 6, 6, relu(v)), and whose gradient's two conditions hold of the result as of v; of
+// convolutions the backend is asked whether the kernel that it has for them takes an activation other than
+// relu along. Backward: batch_norm_grad whose incoming gradient is masked by its own activation's result
+// applies the mask itself and hands the masked gradient on to the residual branch. Where that gradient,
 // masked or not, is the sum of two, batch_norm_grad reads both.
 #include <unordered_map>
 
@@ -59,13 +59,14 @@ class EpilogueFusion {
  private:
   const Node& node(std::uint32_t i) const { return graph_.nodes()[i]; }
 
+  static bool is_norm(const Node& n) { return n.op == "batch_norm" || n.op == "batch_norm_apply"; }
   static bool plain(const Node& n) { return attribute<std::string>(n, "activation").empty(); }
 
   void find_forward() {
     swallowed_.assign(graph_.nodes().size(), false);
     for (std::uint32_t i = 0; i < graph_.nodes().size(); ++i) {
       const Node& n = node(i);
-      if (n.op != "conv2d" && n.op != "matmul" && n.op != "batch_norm") continue;
+      if (n.op != "conv2d" && n.op != "matmul" && !is_norm(n)) continue;
       if (swallowed_[i] || !plain(n)) continue;
       Chain c = follow(i);
       if (c.root == i) continue;
@@ -86,7 +87,7 @@ class EpilogueFusion {
     c.root = base;
     c.swallowed = {base};
     ValueId v = n.outputs[0];
-    const bool may_bias = n.op != "batch_norm" && !attribute<bool>(n, "has_bias");
+    const bool may_bias = !is_norm(n) && !attribute<bool>(n, "has_bias");
     const bool may_add = !attribute<bool>(n, "has_residual");
     while (c.activation.empty() && !escapes_[v.index]) {
       if (const auto clip = relu6_of(v); clip && takes(base, c, kRelu6)) {
@@ -155,7 +156,7 @@ class EpilogueFusion {
   bool takes(std::uint32_t base, const Chain& c, const std::string& activation) const {
     const Node& n = node(base);
     if (activation == "relu") return true;
-    if (n.op == "batch_norm") return activation == kRelu6;
+    if (is_norm(n)) return activation == kRelu6;
     if (n.op != "conv2d" || !context_.accelerates) return false;
     if (activation != kRelu6) {
       const ScalarOp f = find_scalar_op(activation);

@@ -51,6 +51,20 @@ output "y8" = %y8
   EXPECT_EQ(run(fuse_concat, before), canonical(before));
 }
 
+// In inference, after fold-batch-norm.
+TEST(FuseConcat, PiecesGoToBatchNormWithGivenStatistics) {
+  EXPECT_EQ(run(fuse_concat, cat(kOperands, R"(
+%c = concat(%x, %z) {axis=1} : f32[2, 5, 4, 4]
+%y = batch_norm_apply(%c, %g, %b, %m, %v) {activation="relu"} : f32[2, 5, 4, 4]
+output "y" = %y
+)"),
+                always),
+            canonical(cat(kOperands, R"(
+%y = concat_batch_norm_apply(%g, %b, %m, %v, %x, %z) {activation="relu"} : f32[2, 5, 4, 4]
+output "y" = %y
+)")));
+}
+
 TEST(FuseConcat, GradientsComeInPiecesAndAreAddedInPieces) {
   const std::string before = cat(kOperands, R"(
 %c = concat(%x, %z) {axis=1} : f32[2, 5, 4, 4]

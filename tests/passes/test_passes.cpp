@@ -314,6 +314,36 @@ output "y" = %y
   EXPECT_EQ(casts, 2);
 }
 
+// Before its convolution, as in DenseNet, there is nothing to fold it into: it takes the ReLU, with the root
+// computed once. Not where the variance moves from step to step.
+TEST(FoldBatchNorm, WithoutConvolutionItTakesEpilogues) {
+  constexpr std::string_view kGraph = R"(
+%x = input "x" : f32[2, 4, 3, 3]
+%g = state "g" : f32[4] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[4] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[4] buffer uniform(-0.5, 0.5)
+%v = state "v" : f32[4] buffer uniform(0.5, 1.5)
+%y = batch_norm_infer(%x, %g, %b, %m, %v) {eps=0.01} : f32[2, 4, 3, 3]
+%z = relu(%y) : f32[2, 4, 3, 3]
+output "z" = %z
+)";
+  const std::string folded = run(fold_batch_norm, kGraph);
+  EXPECT_EQ(run(fuse_epilogues, folded), canonical(R"(
+%x = input "x" : f32[2, 4, 3, 3]
+%g = state "g" : f32[4] parameter uniform(0.5, 1.5)
+%b = state "b" : f32[4] parameter uniform(-0.5, 0.5)
+%m = state "m" : f32[4] buffer uniform(-0.5, 0.5)
+%v = state "v" : f32[4] buffer uniform(0.5, 1.5)
+%e = full() {value=0.01, shape=[]} : f32[]
+%s = add(%v, %e) : f32[4]
+%r = rsqrt(%s) : f32[4]
+%z = batch_norm_apply(%x, %g, %b, %m, %r) {activation="relu"} : f32[2, 4, 3, 3]
+output "z" = %z
+)"));
+  const std::string moving = cat(kGraph, "%n = add(%v, %v) : f32[4]\nupdate %v = %n\n");
+  EXPECT_EQ(run(fold_batch_norm, moving), canonical(moving));
+}
+
 // The ReLU mask of the incoming gradient moves into batch_norm_grad, which hands the masked gradient on.
 TEST(Epilogues, BatchNormGradientTakesTheMask) {
   const Graph g = parse_graph(run(fuse_epilogues, R"(
