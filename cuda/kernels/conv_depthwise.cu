@@ -49,6 +49,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int first = 0; first < taps; first += kTaps) {
     const int here = taps - first < kTaps ? taps - first : kTaps;
     __syncthreads();  // the taps before these are used up
+    // Few turns: unrolled, nvcc addresses later ones by constants beyond registers that went below zero.
+#pragma unroll 1
     for (int i = thread; i < here * kChannels; i += kThreads) {
       const int c = i / here, t = i - c * here;
       weights[t][c] =
