@@ -16,9 +16,9 @@
 // Occupancy: held_kernel from 25%: a block's pixels stay in registers, so that x moves once.
 // Occupancy: statistics_kernel from 25%: four rows of 16 bytes in flight in a thread beside three numbers
 //   for each of its columns; at 64 registers it spills.
-// Occupancy: apply_kernel from 37%: three numbers for each of eight columns beside two rows in flight; at
-//   64 registers it spills.
-// Occupancy: infer_kernel from 37%: the same.
+// Occupancy: apply_kernel from 25%: three numbers for each of eight columns and a clip's two bounds beside
+//   two rows in flight; it takes 84 registers, and at the 80 that would let a third block in it spills.
+// Occupancy: infer_kernel from 25%: the same.
 // Occupancy: infer_two_kernel from 25%: the same of two batch norms.
 #include "cuda/kernels/batch_norm.h"
 

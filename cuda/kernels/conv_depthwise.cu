@@ -31,7 +31,7 @@ constexpr int kGradTaps = 3;  // of a block, gradient of the weight
 // or GradImage, whose depth is a tap and a channel.
 // Bound by: bandwidth (loads, stores); narrow where V = 1.
 template <class T, int V, class Source>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     depthwise_kernel(Source source, const T* w, Output<T> out, unsigned channel_blocks) {
   constexpr int kChannels = kLanes * V;
   GPU_SHARED(weights, float, [kTaps][kChannels]);
