@@ -284,7 +284,8 @@ TEST(HeatMap, LiesOverThePictureAndGoesThroughAFile) {
   const Tensor grey = Tensor::full({DType::U8, {1, 300, 2}}, 77);
   write_png(dir / "o.png", grey);
   EXPECT_TRUE(bitwise_equal(read_image(dir / "o.png", 1).contiguous(), grey));
-  EXPECT_TRUE(says(message_of<ShapeError>([&] { write_png(dir / "o.png", heat); }), "u8[1 or 3, height, width]"));
+  EXPECT_TRUE(
+      says(message_of<ShapeError>([&] { write_png(dir / "o.png", heat); }), "u8[1 or 3, height, width]"));
   EXPECT_THROW(write_png(dir / "no/o.png", grey), Error);
   EXPECT_TRUE(bitwise_equal(read_image(dir / "o.png", 1).contiguous(), grey))
       << "what failed left the file as it was";
