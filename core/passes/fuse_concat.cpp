@@ -46,9 +46,10 @@ class ConcatFusion {
 
  private:
   static bool joins_channels(const Graph& g, const Node& n) {
+    if (n.op != "concat") return false;
     const int rank = g.type(n.outputs[0]).shape.rank();
-    const std::int64_t axis = n.op == "concat" ? n.attrs.as<ConcatAttrs>().axis : 0;
-    return n.op == "concat" && rank >= 2 && (axis == 1 || axis == 1 - rank);
+    const std::int64_t axis = n.attrs.as<ConcatAttrs>().axis;
+    return rank >= 2 && (axis == 1 || axis == 1 - rank);
   }
 
   // Notes a concatenation that need not be made. Readers come first: they say whether they read pieces.

@@ -25,6 +25,10 @@ struct PieceOf {
   std::int64_t period, tables;    // tables: where its tables begin
 };
 
+bool channels_inner(const TensorType& t, Geometry& g) {
+  return geometry_of(t, g) && g.inner;
+}
+
 struct Concatenation {
   std::int64_t rows = 0, pixels = 1, channels = 0, periods = 0, longest = 0, widest = 0;
   std::vector<PieceOf> pieces;
@@ -34,7 +38,7 @@ struct Concatenation {
     Concatenation c;
     for (int i = 0; i < count; ++i) {
       Geometry g;
-      if (!geometry_of(p.in(first + i), g) || !g.inner) return std::nullopt;
+      if (!channels_inner(p.in(first + i), g)) return std::nullopt;
       c.rows = g.rows, c.pixels = g.pixels;
       c.pieces.push_back({g.channels, c.channels, g.period, c.periods});
       c.channels += g.channels;
@@ -43,11 +47,6 @@ struct Concatenation {
       c.widest = std::max(c.widest, g.channels);
     }
     return c;
-  }
-  // The concatenation itself, y or dy.
-  bool has_layout_of(const TensorType& t) const {
-    Geometry g;
-    return geometry_of(t, g) && g.inner;
   }
   std::int64_t numel() const { return rows * pixels * channels; }
 };
@@ -160,7 +159,8 @@ struct Lowered {
 std::optional<Lowered> lowered(const Problem& p, int first, int count, const TensorType& whole) {
   const auto c = Concatenation::of(p, first, count);
   const auto m = Images::of_type(p.in(first).dtype);
-  if (!c || !m || !c->has_layout_of(whole)) return std::nullopt;
+  Geometry g;
+  if (!c || !m || !channels_inner(whole, g)) return std::nullopt;
   for (int i = 0; i < first; ++i) {
     const DType type = p.in(i).dtype;
     if (type != DType::F32 && type != DType::I32 && p.in(i).shape != whole.shape) return std::nullopt;
