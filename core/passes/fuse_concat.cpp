@@ -8,6 +8,7 @@
 // A sum with a gradient that is in pieces already becomes the operand of the later batch norm's gradient.
 // Whatever else reads a gradient in pieces reads their concatenation, made for it. A concatenation goes only
 // when each of its readers can do without it and the backend has kernels for what they become.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -264,7 +265,9 @@ class ConcatFusion {
 }  // namespace
 
 Graph fuse_concat(const Graph& graph, PassContext& context) {
-  if (!context.accelerates) return graph;
+  const bool concatenates =
+      std::any_of(graph.nodes().begin(), graph.nodes().end(), [](const Node& n) { return n.op == "concat"; });
+  if (!context.accelerates || !concatenates) return graph;
   return ConcatFusion(graph, context).run();
 }
 

@@ -36,8 +36,8 @@ struct Concatenation {
   std::vector<std::int64_t> channels;  // of each piece
   DType dtype = DType::F32, params = DType::F32;
   std::size_t element = 4;
-  std::size_t image = 0, piece = 0,
-              tables = 0;  // bytes of the image, the widest piece, one table of parameters
+  // Bytes of the image, of the widest piece, of one table of parameters.
+  std::size_t image = 0, piece = 0, tables = 0;
 
   static std::size_t lines(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
   static Concatenation of(const Problem& p, int first, int count, DType params) {
