@@ -1,5 +1,6 @@
 #include "tools/transfer_options.h"
 
+#include <cmath>
 #include <cstdio>
 
 #include "tools/commands.h"
@@ -14,7 +15,7 @@ ParameterGroup parse_group(const std::string& text) {
   const auto equals = text.rfind('=');
   const auto comma = equals == std::string::npos ? equals : text.find(',', equals);
   const auto number = [&](const std::string& part, double& out) {
-    return !part.empty() && CLI::detail::lexical_cast(part, out) && out >= 0.0;
+    return !part.empty() && CLI::detail::lexical_cast(part, out) && std::isfinite(out) && out >= 0.0;
   };
   double decay = 0.0;
   bool good = equals != std::string::npos && equals > 0;

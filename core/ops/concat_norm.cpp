@@ -177,17 +177,10 @@ Cost cost_concat_batch_norm_grad(const Attrs& attrs, std::span<const TensorType>
 
 OpDef fused(std::string_view name, std::string_view doc, Attrs attrs, InferFn infer, RefFn reference,
             CostFn cost) {
-  OpDef d;
-  d.name = name;
-  d.doc = doc;
+  OpDef d = ops::made_by_pass("fuse-concat", "concat and batch_norm", name, doc, infer, reference, cost);
   d.min_inputs = 5;
   d.max_inputs = -1;
   d.attrs = std::move(attrs);
-  d.infer = infer;
-  d.not_differentiable =
-      "the pass fuse-concat makes it after differentiation; differentiate concat and batch_norm";
-  d.reference = reference;
-  d.cost = cost;
   return d;
 }
 

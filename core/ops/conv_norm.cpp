@@ -265,15 +265,8 @@ Cost cost_grad_apply(const Attrs&, std::span<const TensorType> in, std::span<con
 
 OpDef fused(std::string_view name, std::string_view doc, int inputs, InferFn infer, RefFn reference,
             CostFn cost) {
-  OpDef d;
-  d.name = name;
-  d.doc = doc;
+  OpDef d = ops::made_by_pass("fuse-sums", "conv2d and batch_norm", name, doc, infer, reference, cost);
   d.min_inputs = d.max_inputs = inputs;
-  d.infer = infer;
-  d.not_differentiable =
-      "the pass fuse-sums makes it after differentiation; differentiate conv2d and batch_norm";
-  d.reference = reference;
-  d.cost = cost;
   return d;
 }
 

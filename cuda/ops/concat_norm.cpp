@@ -20,16 +20,6 @@ namespace ingot::cuda {
 
 namespace {
 
-TensorType channels_last(const TensorType& t) {
-  return {t.dtype, t.shape, t.shape.rank() > 2 ? Layout::channels_last(t.shape.rank()) : Layout::row_major()};
-}
-Backend::Layouts channels_last_layouts(const Problem& p, const std::vector<bool>&) {
-  Backend::Layouts l;
-  for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(channels_last(p.in(i)).layout);
-  for (int i = 0; i < p.num_outputs(); ++i) l.outputs.push_back(channels_last(p.out(i)).layout);
-  return l;
-}
-
 // The pieces as one image, and where things lie in the workspace.
 struct Concatenation {
   BatchNormShape shape;
@@ -66,8 +56,7 @@ struct Concatenation {
 };
 
 bool lies_well(const Problem& p, int first) {
-  return is_float(p.in(first).dtype) &&
-         all_operands(p, [](const TensorType& t) { return t.same_memory(channels_last(t)); });
+  return is_float(p.in(first).dtype) && all_channels_innermost(p);
 }
 void* at(void* base, std::size_t bytes) {
   return static_cast<std::byte*>(base) + bytes;
@@ -178,9 +167,9 @@ std::unique_ptr<Step> lower_grad(const Problem& p) {
 }  // namespace
 
 void add_concat_norm(LoweringTable& table) {
-  table.add("concat_batch_norm", {.lower = lower_forward, .layouts = channels_last_layouts});
-  table.add("concat_batch_norm_apply", {.lower = lower_apply, .layouts = channels_last_layouts});
-  table.add("concat_batch_norm_grad", {.lower = lower_grad, .layouts = channels_last_layouts});
+  table.add("concat_batch_norm", {.lower = lower_forward, .layouts = channels_innermost_layouts});
+  table.add("concat_batch_norm_apply", {.lower = lower_apply, .layouts = channels_innermost_layouts});
+  table.add("concat_batch_norm_grad", {.lower = lower_grad, .layouts = channels_innermost_layouts});
 }
 
 }  // namespace ingot::cuda

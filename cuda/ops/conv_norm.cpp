@@ -117,13 +117,8 @@ std::unique_ptr<Step> lower_statistics(const Problem& p) {
       0, {{2, 2}, {3, 3}});
 }
 
-// Images channels-last, whatever their rank.
 bool lies_well(const Problem& p, const TensorType& x) {
-  return is_float(x.dtype) && all_operands(p, [&](const TensorType& t) {
-           return t.shape.rank() < 2
-                      ? is_plain(t)
-                      : t.same_memory({t.dtype, t.shape, Layout::channels_last(x.shape.rank())});
-         });
+  return is_float(x.dtype) && all_channels_innermost(p);
 }
 
 std::unique_ptr<Step> lower_grad_apply(const Problem& p) {
@@ -184,17 +179,6 @@ std::unique_ptr<Step> lower_apply_two(const Problem& p) {
       0, {{0, 0}, {5, 0}});
 }
 
-// As lies_well() wants them.
-Backend::Layouts apply_layouts(const Problem& p, const std::vector<bool>&) {
-  const auto of = [](const TensorType& t) {
-    return t.shape.rank() > 1 ? Layout::channels_last(t.shape.rank()) : Layout::row_major();
-  };
-  Backend::Layouts l;
-  for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(of(p.in(i)));
-  for (int k = 0; k < p.num_outputs(); ++k) l.outputs.push_back(of(p.out(k)));
-  return l;
-}
-
 }  // namespace
 
 void add_conv_norm(LoweringTable& table) {
@@ -206,8 +190,8 @@ void add_conv_norm(LoweringTable& table) {
   both("conv2d_sums", cudnn_conv2d_sums, lower_conv2d_sums);
   both("conv2d_grad_input_sums", cudnn_conv2d_grad_input_sums, lower_grad_input_sums);
   table.add("batch_norm_statistics", {.lower = lower_statistics});
-  table.add("batch_norm_grad_apply", {.lower = lower_grad_apply, .layouts = apply_layouts});
-  table.add("batch_norm_apply_two", {.lower = lower_apply_two, .layouts = apply_layouts});
+  table.add("batch_norm_grad_apply", {.lower = lower_grad_apply, .layouts = channels_innermost_layouts});
+  table.add("batch_norm_apply_two", {.lower = lower_apply_two, .layouts = channels_innermost_layouts});
 }
 
 }  // namespace ingot::cuda

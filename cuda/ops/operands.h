@@ -36,4 +36,20 @@ inline bool all_plain(const Problem& p) {
   return all_operands(p, is_plain);
 }
 
+// Operands and results with channels have them innermost, whatever their rank; others are row-major.
+inline Layout channels_innermost(const TensorType& t) {
+  return t.shape.rank() > 1 ? Layout::channels_last(t.shape.rank()) : Layout::row_major();
+}
+inline bool all_channels_innermost(const Problem& p) {
+  return all_operands(p, [](const TensorType& t) {
+    return t.same_memory({t.dtype, t.shape, channels_innermost(t)});
+  });
+}
+inline Backend::Layouts channels_innermost_layouts(const Problem& p, const std::vector<bool>&) {
+  Backend::Layouts l;
+  for (int i = 0; i < p.num_inputs(); ++i) l.inputs.push_back(channels_innermost(p.in(i)));
+  for (int k = 0; k < p.num_outputs(); ++k) l.outputs.push_back(channels_innermost(p.out(k)));
+  return l;
+}
+
 }  // namespace ingot::cuda

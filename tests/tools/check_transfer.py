@@ -95,7 +95,7 @@ class Transfer(Program):
         bad("--freeze-batch-norm", says="--freeze or --freeze-backbone")
         bad("--partial-weights", says="--weights")
         bad("--head-lr-scale", "0", says="greater than 0")
-        for group in ("fc.*", "=1", "fc.*=", "fc.*=-1", "fc.*=1,", "fc.*=1,x", "fc.*=a"):
+        for group in ("fc.*", "=1", "fc.*=", "fc.*=-1", "fc.*=1,", "fc.*=1,x", "fc.*=a", "fc.*=inf"):
             bad("--param-group", group, says=["PATTERN=FACTOR", f"'{group}'"])
         bad("--param-group", "fx.*=1", says="no parameter matches the group 'fx.*'")
         bad("--mean", "0.5", says="go together")
