@@ -119,6 +119,12 @@ INGOT_OP_CASES(norm) {
                .has_valid = true, .activation = "relu6", .has_residual = true, .has_dy2 = true},
        .inputs = with(backward({5, 2, 2, 2}), {three_rows, beyond({5, 2, 2, 2}), uniform({5, 2, 2, 2})})});
   add({.op = "batch_norm_grad",
+       .name = "valid_two_gradients_residual_relu6_16",
+       .attrs =
+           BatchNormGradAttrs{
+               .has_valid = true, .activation = "relu6", .has_residual = true, .has_dy2 = true},
+       .inputs = with(backward({5, 16, 5, 3}), {three_rows, beyond({5, 16, 5, 3}), uniform({5, 16, 5, 3})})});
+  add({.op = "batch_norm_grad",
        .name = "images",
        .inputs = backward({4, 3, 3, 2}),
        .shapes = {{4, 3, 3, 2}, {3}, {3}}});
