@@ -205,12 +205,19 @@ def losses():
 
 
 def flops():
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+    # PyTorch's own count of a weight gradient takes grouped convolutions for dense ones. Each gradient of a convolution
+    # multiplies what the convolution itself does.
+    def conv_backward(dy, x, w, _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, wanted, **_):
+        return sum(wanted[:2]) * conv_flop_count(x, w, dy, transposed)
+
+    counted = {torch.ops.aten.convolution_backward: conv_backward}
     result = {}
     for name in ARGS.model:
         classes, sample = MODELS[name]
         model, batch = torch_models.make(name, classes), 2  # batch norm in training mode wants two samples
-        with FlopCounterMode(display=False) as train:
+        with FlopCounterMode(display=False, custom_mapping=counted) as train:
             cross_entropy(model(torch.randn(batch, *sample)), torch.zeros(batch, dtype=torch.int64)).backward()
         with torch.no_grad(), FlopCounterMode(display=False) as infer:
             model.eval()(torch.randn(batch, *sample))
