@@ -60,7 +60,7 @@ list(REMOVE_ITEM once_sources ${PROJECT_SOURCE_DIR}/core/runtime/session.cpp ${P
 set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/choice.cpp train/detection_metrics.cpp train/explain.cpp train/freeze.cpp
   train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp train/verification_metrics.cpp data/boxes.cpp data/detection.cpp
   data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp data/png_write.cpp
-  data/voc.cpp
+  data/language.cpp data/table.cpp data/text.cpp data/text_dataset.cpp data/vocabulary.cpp data/voc.cpp
   cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise; nothing here gains by -O3's copies of them.

@@ -11,6 +11,7 @@
 #include "models/resnet.h"
 #include "models/small.h"
 #include "models/squeezenet.h"
+#include "models/text_cnn.h"
 #include "models/vgg.h"
 
 namespace ingot {
@@ -19,6 +20,7 @@ namespace {
 
 struct Sizes {
   std::int64_t channels, image, classes;
+  std::int64_t vocabulary, length;  // of texts
 };
 
 struct Row {
@@ -90,6 +92,9 @@ const Row kRows[] = {
      [](const Sizes& s) { return make_efficientnet({.width = 1.2, .depth = 1.4, .dropout = 0.3}, s.channels, s.classes); }},
     {{"convnext_tiny", "ConvNeXt-T (arXiv 2201.03545)", 3, 224, 1000, 32},
      [](const Sizes& s) { return make_convnext({}, s.channels, s.classes); }},
+    // Of texts: image, channels and least image are 0, then vocabulary, sequence length and its least.
+    {{"text_cnn", "Filters over 3, 4 and 5 words (Kim 2014, arXiv 1408.5882)", 0, 0, 2, 0, 30000, 64, 5},
+     [](const Sizes& s) { return make_text_cnn({.vocabulary = s.vocabulary, .classes = s.classes}); }},
 };
 // clang-format on
 
@@ -102,8 +107,23 @@ const Row& find(std::string_view name) {
 }
 
 Sizes sizes(const ModelInfo& m, const ModelOptions& o) {
+  if (m.takes_text() && (o.in_channels || o.image_size))
+    throw UsageError(cat("model '", m.name, "' takes texts; it has no channels and no image size"));
+  if (!m.takes_text() && (o.vocabulary || o.sequence_length))
+    throw UsageError(cat("model '", m.name, "' takes images; it has no vocabulary and no sequence length"));
   const Sizes s{o.in_channels.value_or(m.in_channels), o.image_size.value_or(m.image_size),
-                o.num_classes.value_or(m.num_classes)};
+                o.num_classes.value_or(m.num_classes), o.vocabulary.value_or(m.vocabulary),
+                o.sequence_length.value_or(m.sequence_length)};
+  if (m.takes_text()) {
+    for (const std::int64_t v : {s.vocabulary, s.length, s.classes})
+      if (v <= 0)
+        throw UsageError(
+            cat("model '", m.name, "': vocabulary, sequence length and classes must be positive, got ", v));
+    if (s.length < m.least_length)
+      throw UsageError(
+          cat(m.name, " needs sequences of at least ", m.least_length, " tokens, got ", s.length));
+    return s;
+  }
   for (const std::int64_t v : {s.channels, s.image, s.classes})
     if (v <= 0)
       throw UsageError(
@@ -114,14 +134,22 @@ Sizes sizes(const ModelInfo& m, const ModelOptions& o) {
   return s;
 }
 
+std::vector<ModelInfo> infos(bool of_texts) {
+  std::vector<ModelInfo> v;
+  for (const Row& r : kRows)
+    if (r.info.takes_text() == of_texts) v.push_back(r.info);
+  return v;
+}
+
 }  // namespace
 
 std::span<const ModelInfo> models() {
-  static const std::vector<ModelInfo> list = [] {
-    std::vector<ModelInfo> v;
-    for (const Row& r : kRows) v.push_back(r.info);
-    return v;
-  }();
+  static const std::vector<ModelInfo> list = infos(false);
+  return list;
+}
+
+std::span<const ModelInfo> text_models() {
+  static const std::vector<ModelInfo> list = infos(true);
   return list;
 }
 
@@ -134,10 +162,16 @@ std::shared_ptr<Module> make_model(std::string_view name, const ModelOptions& op
   return r.make(sizes(r.info, options));
 }
 
-Shape model_input(std::string_view name, std::int64_t batch, const ModelOptions& options) {
+TensorType model_input_type(std::string_view name, std::int64_t batch, const ModelOptions& options) {
   if (batch <= 0) throw UsageError(cat("the batch size must be positive, got ", batch));
-  const Sizes s = sizes(find(name).info, options);
-  return {batch, s.channels, s.image, s.image};
+  const ModelInfo& info = find(name).info;
+  const Sizes s = sizes(info, options);
+  if (info.takes_text()) return {DType::I32, {batch, s.length}};
+  return {DType::F32, {batch, s.channels, s.image, s.image}};
+}
+
+Shape model_input(std::string_view name, std::int64_t batch, const ModelOptions& options) {
+  return model_input_type(name, batch, options).shape;
 }
 
 std::vector<std::string> head_parameters(std::string_view name, const ModelOptions& options) {
@@ -146,7 +180,7 @@ std::vector<std::string> head_parameters(std::string_view name, const ModelOptio
     o.num_classes = classes;
     Graph g;
     const auto net = make_model(name, o);
-    (*net)(input(g, "x", {DType::F32, model_input(name, 1, o)}));
+    (*net)(input(g, "x", model_input_type(name, 1, o)));
     return g;
   };
   const std::int64_t classes = options.num_classes.value_or(find(name).info.num_classes);
@@ -161,7 +195,7 @@ std::vector<std::string> head_parameters(std::string_view name, const ModelOptio
 ModelSize model_size(std::string_view name, const ModelOptions& options) {
   Graph g;
   const auto net = make_model(name, options);
-  output("logits", (*net)(input(g, "x", {DType::F32, model_input(name, 1, options)})));
+  output("logits", (*net)(input(g, "x", model_input_type(name, 1, options))));
   ModelSize size;
   for (const State& s : g.states())
     if (s.role == StateRole::Parameter) {

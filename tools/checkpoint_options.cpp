@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/npy.h"
+#include "data/text_dataset.h"
 #include "io/checkpoint.h"
 #include "tools/machine_file.h"
 
@@ -41,31 +42,59 @@ ModelIdentity read_model_identity(const std::string& path) {
   return id;
 }
 
-std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, const Shape& images, std::int64_t classes,
-                                      const std::string& whose) {
+namespace {
+
+// All that a trainer needs but the sizes of its model.
+TrainerOptions trainer_options(const CheckpointArguments& a, const ModelIdentity& id) {
   TrainerOptions to;
   to.target = a.device.target();
   to.memory_budget = a.device.budget();
   to.node_seconds = seconds_on(to.target);
   to.precision = a.precision.options();
-  const ModelIdentity id = read_model_identity(a.checkpoint);
   to.model_name = a.model.empty() ? id.model : a.model;
   if (to.model_name.empty())
     throw UsageError(cat("'", a.checkpoint, "' does not name its model; give --model"));
   if (!a.model.empty() && !id.model.empty() && id.model != a.model)
     throw UsageError(cat("'", a.checkpoint, "' holds the model '", id.model, "', not '", a.model, "'"));
-  const auto pick = [&](const char* key, std::int64_t otherwise) {
-    const auto it = id.config.find(key);
-    return it == id.config.end() ? otherwise : it->second;
-  };
+  return to;
+}
+
+std::int64_t pick(const ModelIdentity& id, const char* key, std::int64_t otherwise) {
+  const auto it = id.config.find(key);
+  return it == id.config.end() ? otherwise : it->second;
+}
+
+}  // namespace
+
+std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, const Shape& images, std::int64_t classes,
+                                      const std::string& whose) {
+  const ModelIdentity id = read_model_identity(a.checkpoint);
+  const TrainerOptions to = trainer_options(a, id);
+  const ModelInfo& info = model_info(to.model_name);
+  if (info.takes_text())
+    throw UsageError(
+        cat("'", a.checkpoint, "' holds the model '", info.name, "', which takes texts and no images"));
   ModelOptions mo;
-  mo.in_channels = pick("in_channels", images[0]);
-  mo.image_size = pick("image_size", images[1]);
-  mo.num_classes = pick("num_classes", classes > 0 ? classes : model_info(to.model_name).num_classes);
+  mo.in_channels = pick(id, "in_channels", images[0]);
+  mo.image_size = pick(id, "image_size", images[1]);
+  mo.num_classes = pick(id, "num_classes", classes > 0 ? classes : info.num_classes);
   const auto net = make_model(to.model_name, mo);
   require_fitting_images(*net, to.model_name, {*mo.in_channels, *mo.image_size, *mo.image_size}, images,
                          whose);
   auto t = std::make_unique<Trainer>(net, to);
+  t->load(a.checkpoint);
+  return t;
+}
+
+std::unique_ptr<Trainer> open_text_trainer(const CheckpointArguments& a) {
+  const ModelIdentity id = read_model_identity(a.checkpoint);
+  const TrainerOptions to = trainer_options(a, id);
+  const ModelInfo& info = model_info(to.model_name);
+  ModelOptions mo;
+  mo.vocabulary = pick(id, "vocabulary", info.vocabulary);
+  mo.sequence_length = pick(id, "sequence_length", info.sequence_length);
+  mo.num_classes = pick(id, "num_classes", info.num_classes);
+  auto t = std::make_unique<Trainer>(make_model(to.model_name, mo), to);
   t->load(a.checkpoint);
   return t;
 }
@@ -89,18 +118,16 @@ Tensor read_npy_images(const std::string& path) {
 Images read_image_files(const CheckpointArguments& a) {
   const ModelIdentity id = read_model_identity(a.checkpoint);
   ImagePreparation prepare;
+  if (TextPreparation::is(id.preparation))
+    throw UsageError(cat("'", a.checkpoint, "' holds a network of texts; it takes no images"));
   if (!id.preparation.empty()) {
     prepare = ImagePreparation::parse(id.preparation);
   } else {
     const std::string model = a.model.empty() ? id.model : a.model;
     if (model.empty()) throw UsageError(cat("'", a.checkpoint, "' does not name its model; give --model"));
     const ModelInfo& info = model_info(model);
-    const auto pick = [&](const char* key, std::int64_t otherwise) {
-      const auto it = id.config.find(key);
-      return it == id.config.end() ? otherwise : it->second;
-    };
-    prepare.size = prepare.resize = pick("image_size", info.image_size);
-    prepare.channels = pick("in_channels", info.in_channels);
+    prepare.size = prepare.resize = pick(id, "image_size", info.image_size);
+    prepare.channels = pick(id, "in_channels", info.in_channels);
   }
   std::vector<Tensor> rows;
   Images out;

@@ -46,6 +46,9 @@ ModelIdentity read_model_identity(const std::string& path);
 std::unique_ptr<Trainer> open_trainer(const CheckpointArguments& a, const Shape& images, std::int64_t classes,
                                       const std::string& whose);
 
+// Of a file whose preparation is one of texts (TextPreparation::is).
+std::unique_ptr<Trainer> open_text_trainer(const CheckpointArguments& a);
+
 // What is to be predicted: f32 [N, C, H, W] in [0, 1], and a name for each row.
 struct Images {
   Tensor x;

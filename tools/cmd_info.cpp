@@ -10,6 +10,13 @@ namespace ingot::tools {
 
 namespace {
 
+void print_model(const ModelInfo& m, const std::string& input, const ModelSize& size) {
+  std::printf("%-18s  %-15s  %7lld  %11lld  %9s  %9.4f 10^9  %s\n", std::string(m.name).c_str(),
+              input.c_str(), static_cast<long long>(m.num_classes), static_cast<long long>(size.parameters),
+              human_bytes(static_cast<double>(size.parameter_bytes)).c_str(),
+              static_cast<double>(size.multiply_adds) * 1e-9, std::string(m.doc).c_str());
+}
+
 int print_models(bool json) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   if (!json)
@@ -26,17 +33,28 @@ int print_models(bool json) {
                     {"parameter_bytes", size.parameter_bytes},
                     {"multiply_adds", size.multiply_adds},
                     {"doc", m.doc}});
-    if (!json)
-      std::printf("%-18s  %-15s  %7lld  %11lld  %9s  %9.4f 10^9  %s\n", std::string(m.name).c_str(),
-                  cat(m.in_channels, " x ", m.image_size, " x ", m.image_size).c_str(),
-                  static_cast<long long>(m.num_classes), static_cast<long long>(size.parameters),
-                  human_bytes(static_cast<double>(size.parameter_bytes)).c_str(),
-                  static_cast<double>(size.multiply_adds) * 1e-9, std::string(m.doc).c_str());
+    if (!json) print_model(m, cat(m.in_channels, " x ", m.image_size, " x ", m.image_size), size);
+  }
+  if (!json)
+    std::printf("\n%-18s  %-15s  %7s  %11s  %9s  %14s\n", "model of texts", "tokens x words", "classes",
+                "parameters", "in f32", "multiply-adds");
+  for (const ModelInfo& m : text_models()) {
+    const ModelSize size = model_size(m.name);
+    list.push_back({{"name", m.name},
+                    {"sequence_length", m.sequence_length},
+                    {"least_sequence_length", m.least_length},
+                    {"vocabulary", m.vocabulary},
+                    {"classes", m.num_classes},
+                    {"parameters", size.parameters},
+                    {"parameter_bytes", size.parameter_bytes},
+                    {"multiply_adds", size.multiply_adds},
+                    {"doc", m.doc}});
+    if (!json) print_model(m, cat(m.sequence_length, " x ", m.vocabulary), size);
   }
   if (json)
     std::printf("%s\n", list.dump(2).c_str());
   else
-    std::printf("\nmultiply-adds: of convolutions and matrix products, for one image\n");
+    std::printf("\nmultiply-adds: of convolutions and matrix products, for one image or text\n");
   return 0;
 }
 

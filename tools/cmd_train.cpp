@@ -11,6 +11,7 @@
 #include "tools/commands.h"
 #include "tools/image_options.h"
 #include "tools/machine_file.h"
+#include "tools/text_options.h"
 #include "tools/transfer_options.h"
 #include "train/callbacks.h"
 #include "train/trainer.h"
@@ -25,6 +26,7 @@ struct TrainArguments {
   PrecisionArguments precision;
   LossScaleArguments loss_scale;
   ImageArguments images;
+  TextArguments texts;
   TransferArguments transfer;
   std::string data = "fashion-mnist", optimizer = "sgd", schedule = "one-cycle", out, init;
   std::int64_t epochs = 5, batch_size = 64, warmup = 0, checkpoint_every = 0, patience = 0, crop_padding = 0;
@@ -137,15 +139,20 @@ class SaveOnStop final : public Callback {
   std::string path_;
 };
 
-int run_train(TrainArguments& a) {
-  if (a.lr == 0.0) a.lr = default_lr(a.optimizer);
+struct TrainingData {
+  std::shared_ptr<const Dataset> train, validation, test;
+  ModelOptions model;
+  std::shared_ptr<const TextDataset> texts;  // `train`, where it is one
+};
+
+// Sizes of the data are the model's; an option that says otherwise is refused.
+TrainingData open_images(const TrainArguments& a) {
   const auto [train, test] =
       a.images.open(a.data, model_info(a.model.model), a.model.image_size, a.model.channels);
   const Shape sample = train->input_type().shape;
   if (sample.rank() != 3)
     throw UsageError(
         cat("train needs images [channels, height, width], the data set has ", to_string(sample)));
-  if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
   if (train->size() == 0 || test->size() == 0)
     throw UsageError(cat("'", a.data, "' holds ", train->size(), " training and ", test->size(),
                          " test images; expected at least one of each"));
@@ -160,12 +167,53 @@ int run_train(TrainArguments& a) {
     throw UsageError(cat("--crop-padding expects at most ", side, ", the shorter side of the images ",
                          to_string(sample), " of '", a.data, "', got ", a.crop_padding,
                          "; 4 is usual for images of 32 pixels"));
+  TrainingData data{train, test, test, a.model.options(), {}};
+  data.model.in_channels = sample[0];
+  data.model.image_size = sample[1];
+  data.model.num_classes = data.model.num_classes.value_or(train->num_classes());
+  return data;
+}
+
+TrainingData open_texts_of(const TrainArguments& a) {
+  const ModelInfo& model = model_info(a.model.model);
+  if (!is_text_data(a.data))
+    throw UsageError(
+        cat(a.model.model, " takes texts, and '", a.data,
+            "' holds none; expected --data with a .tsv or .csv file of texts and labels, or a folder "
+            "with train.tsv"));
+  ModelOptions mo = a.model.options();
+  mo.sequence_length = mo.sequence_length.value_or(model.sequence_length);
+  mo.num_classes = mo.num_classes.value_or(model.num_classes);
+  make_model(a.model.model, mo);  // what it cannot be is said before anything is read
+  const TextSplits splits = a.texts.open(a.data, *mo.sequence_length,
+                                         mo.vocabulary.value_or(model.vocabulary), a.images.test_share);
+  if (a.model.classes == 0) mo.num_classes = splits.train->num_classes();
+  mo.vocabulary = splits.train->text_preparation().vocabulary.size();
+  return {splits.train, splits.validation, splits.test, mo, splits.train};
+}
+
+// What a checkpoint says of its model.
+std::map<std::string, std::int64_t> config_of(const ModelOptions& mo) {
+  std::map<std::string, std::int64_t> config{{"num_classes", *mo.num_classes}};
+  if (mo.in_channels) config["in_channels"] = *mo.in_channels;
+  if (mo.image_size) config["image_size"] = *mo.image_size;
+  if (mo.vocabulary) config["vocabulary"] = *mo.vocabulary;
+  if (mo.sequence_length) config["sequence_length"] = *mo.sequence_length;
+  return config;
+}
+
+int run_train(TrainArguments& a) {
+  if (a.lr == 0.0) a.lr = default_lr(a.optimizer);
+  if (a.batch_size <= 0) throw UsageError(cat("the batch size must be positive, got ", a.batch_size));
   if (a.checkpoint_every > 0 && a.out.empty())
     throw UsageError("--checkpoint-every needs --out, the folder for the checkpoints");
-  ModelOptions mo = a.model.options();
-  mo.in_channels = sample[0];
-  mo.image_size = sample[1];
-  mo.num_classes = mo.num_classes.value_or(train->num_classes());
+  const bool of_texts = model_info(a.model.model).takes_text();
+  if (!of_texts && is_text_data(a.data))
+    throw UsageError(cat(a.model.model, " takes images, and '", a.data,
+                         "' holds texts; use a model of texts, such as ", text_models()[0].name));
+  const TrainingData data = of_texts ? open_texts_of(a) : open_images(a);
+  const auto& [train, validation, test, mo, texts] = data;
+  const TensorType sample = train->input_type();
 
   const std::int64_t steps = a.epochs * ((train->size() - 1) / a.batch_size + 1);
   Schedule schedule = schedule_by_name(a.schedule, std::max<std::int64_t>(1, steps - a.warmup));
@@ -185,13 +233,15 @@ int run_train(TrainArguments& a) {
   to.check_numerics = a.check_numerics;
   to.debug = a.debug;
   to.model_name = a.model.model;
-  to.model_config = {
-      {"in_channels", *mo.in_channels}, {"image_size", *mo.image_size}, {"num_classes", *mo.num_classes}};
+  to.model_config = config_of(mo);
   const auto net = make_model(a.model.model, mo);
-  const Shape takes{*mo.in_channels, *mo.image_size, *mo.image_size};
-  require_fitting_images(*net, a.model.model, takes, sample, cat("the training part of '", a.data, "'"));
-  require_fitting_images(*net, a.model.model, takes, test->input_type().shape,
-                         cat("the test part of '", a.data, "'"));
+  if (!of_texts) {
+    const Shape takes{*mo.in_channels, *mo.image_size, *mo.image_size};
+    require_fitting_images(*net, a.model.model, takes, sample.shape,
+                           cat("the training part of '", a.data, "'"));
+    require_fitting_images(*net, a.model.model, takes, test->input_type().shape,
+                           cat("the test part of '", a.data, "'"));
+  }
   Trainer trainer(net, to);
   if (!a.init.empty()) trainer.load(a.init);
   a.transfer.load(trainer, head, sample);
@@ -199,14 +249,15 @@ int run_train(TrainArguments& a) {
   FitOptions fit;
   fit.epochs = a.epochs;
   fit.batch_size = a.batch_size;
-  fit.validation = test;
+  fit.validation = validation;
   fit.workers = a.workers;
   fit.augment.crop_padding = a.crop_padding;
-  fit.augment.horizontal_flip = !a.no_flip;
+  fit.augment.horizontal_flip = !a.no_flip && !of_texts;
   fit.bad_samples = a.images.bad.option();
   fit.balance_classes = a.images.balance;
   a.images.augment(*train, fit.augment);
-  const Normalisation stats = a.transfer.normalisation(trainer, channel_stats(*train));
+  const Normalisation stats =
+      of_texts ? Normalisation{} : a.transfer.normalisation(trainer, channel_stats(*train));
   fit.augment.mean = stats.mean;
   fit.augment.stddev = stats.stddev;
   if (!a.json) fit.callbacks.push_back(std::make_shared<ProgressLine>());
@@ -229,6 +280,8 @@ int run_train(TrainArguments& a) {
       for (const auto& [key, value] : more) config[key] = value;
     config["mean"] = stats.mean;
     config["stddev"] = stats.stddev;
+    if (texts)
+      for (const auto& [key, value] : describe_texts(texts->text_preparation())) config[key] = value;
     fit.callbacks.push_back(std::make_shared<CsvLogger>(a.out + "/log.csv"));
     fit.callbacks.push_back(std::make_shared<JsonLinesLogger>(a.out + "/log.jsonl"));
     if (a.patience > 0) fit.callbacks.push_back(std::make_shared<EarlyStopping>("val_loss", a.patience));
@@ -262,12 +315,18 @@ int run_train(TrainArguments& a) {
   report_skipped(trainer.skipped(), "the training part");
   report_skipped(e.skipped, "the test part");
   if (!a.out.empty()) trainer.save(a.out + "/weights.safetensors");
+  if (!a.out.empty() && texts) texts->text_preparation().vocabulary.save(a.out + "/vocabulary.json");
   if (a.json) {
     nlohmann::ordered_json j;
     j["test_loss"] = e.loss;
     j["test_accuracy"] = e.accuracy();
     j["test_macro_f1"] = e.confusion.macro_f1();
     j["steps"] = trainer.progress().step;
+    if (texts) {
+      j["vocabulary"] = *mo.vocabulary;
+      j["several_labels"] = texts->report().several_labels;
+      j["truncated"] = texts->report().truncated;
+    }
     if (train->has_crops()) j["skipped_images"] = trainer.skipped().count + e.skipped.count;
     for (const char* key : {"loss_scale", "skipped_steps"})
       if (!history.empty() && history.back().contains(key)) j[key] = history.back().at(key);
@@ -289,13 +348,16 @@ Action add_train(CLI::App& app) {
   a->precision.add_to(app);
   a->loss_scale.add_to(app);
   a->images.add_to(app);
+  a->texts.add_to(app);
   app.add_option("--data", a->data,
-                 "fashion-mnist, a folder with IDX or .npy files, or one with a folder of images per class")
+                 "fashion-mnist, a folder with IDX or .npy files, or one with a folder of images per class; "
+                 "for models "
+                 "of texts a .tsv or .csv file, or a folder with train.tsv and test.tsv")
       ->capture_default_str();
   app.add_option("--epochs", a->epochs, "Passes over the training data")
       ->capture_default_str()
       ->check(between(0, 1'000'000));  // times any number of batches, far from overflow
-  app.add_option("--batch-size", a->batch_size, "Images in a step")
+  app.add_option("--batch-size", a->batch_size, "Images or texts in a step")
       ->capture_default_str()
       ->check(at_least(1));
   app.add_option("--optimizer", a->optimizer,
@@ -349,7 +411,8 @@ Action add_train(CLI::App& app) {
       "...\n"
       "  ingot train resnet18 --data pets --weights imagenet.safetensors --freeze 'layer1.*' --freeze "
       "'conv1.*' "
-      "--freeze 'bn1.*' --freeze-batch-norm --head-lr-scale 10 --out runs/pets");
+      "--freeze 'bn1.*' --freeze-batch-norm --head-lr-scale 10 --out runs/pets\n"
+      "  ingot train text_cnn --data goemotions/train.tsv --optimizer adam --lr 0.001 --out runs/feelings");
   return [a] { return run_train(*a); };
 }
 

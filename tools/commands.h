@@ -43,6 +43,7 @@ struct DeviceOptions {
 struct ModelArguments {
   std::string model;
   std::int64_t channels = 0, image_size = 0, classes = 0;  // 0: the model's own
+  std::int64_t sequence_length = 0, vocabulary_size = 0;   // likewise, of models of texts
   void add_to(CLI::App& app);
   ModelOptions options() const;
 };

@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
   const Verb verbs[] = {
       {"train", "Train a model on a data set", tools::add_train},
       {"eval", "Loss, accuracy and confusion matrix of a checkpoint", tools::add_eval},
-      {"predict", "The most likely classes of images", tools::add_predict},
+      {"predict", "The most likely classes of images or texts", tools::add_predict},
       {"explain", "Which pixels of an image speak for a class, as a heat map", tools::add_explain},
       {"plan", "Bytes and work of a model before it runs", tools::add_plan},
       {"graph", "Print a model's graph, as written or as compiled", tools::add_graph},

@@ -161,6 +161,14 @@ void ModelArguments::add_to(CLI::App& app) {
   app.add_option("--image-size", image_size, "Height and width (default: the model's own)")
       ->check(between(1, 65535));  // JPEG's limit; far beyond it even planning takes for ever
   app.add_option("--classes", classes, "Classes (default: the model's own)")->check(at_least(1));
+  app.add_option("--sequence-length", sequence_length,
+                 "Of models of texts: tokens of a text, longer ones are cut (default: the model's own)")
+      ->check(between(1, 1'000'000));
+  app.add_option(
+         "--vocabulary-size", vocabulary_size,
+         "Of models of texts: tokens that the model knows; in training, at most so many (default: the "
+         "model's own)")
+      ->check(between(3, 100'000'000));
 }
 
 ModelOptions ModelArguments::options() const {
@@ -168,6 +176,8 @@ ModelOptions ModelArguments::options() const {
   if (channels > 0) o.in_channels = channels;
   if (image_size > 0) o.image_size = image_size;
   if (classes > 0) o.num_classes = classes;
+  if (sequence_length > 0) o.sequence_length = sequence_length;
+  if (vocabulary_size > 0) o.vocabulary = vocabulary_size;
   return o;
 }
 
@@ -255,7 +265,7 @@ void ProgramArguments::add_to(CLI::App& app) {
 Graph ProgramArguments::graph(std::int64_t batch) const {
   const ModelOptions o = model.options();
   const auto net = make_model(model.model, o);
-  const TensorType input{DType::F32, model_input(model.model, batch, o)};
+  const TensorType input = model_input_type(model.model, batch, o);
   const OptimizerPtr update = optimizer_by_name(  // a wrong name is one in every mode
       optimizer, {.lr = 0.001, .weight_decay = 5e-4, .schedule = {}, .clip_norm = 0.0, .groups = {}});
   if (mode == "infer" && !loss_scale.scale.empty())

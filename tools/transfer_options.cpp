@@ -77,7 +77,7 @@ std::vector<ParameterGroup> TransferArguments::parameter_groups(const std::vecto
 }
 
 void TransferArguments::load(Trainer& trainer, const std::vector<std::string>& head,
-                             const Shape& sample) const {
+                             const TensorType& sample) const {
   if (weights.empty()) return;
   LoadOptions options;
   options.strict = !partial;

@@ -29,7 +29,7 @@ struct TransferArguments {
   // The head's first, then those of the command line. Throws UsageError for one that cannot be read.
   std::vector<ParameterGroup> parameter_groups(const std::vector<std::string>& head) const;
   // Does nothing without --weights; says on the standard error what the file did not give.
-  void load(Trainer& trainer, const std::vector<std::string>& head, const Shape& sample) const;
+  void load(Trainer& trainer, const std::vector<std::string>& head, const TensorType& sample) const;
   // Of the images: what the command line says, else what the loaded weights were trained with, else `found`.
   Normalisation normalisation(const Trainer& trainer, const ChannelStats& found) const;
   // What a resumed run must share, by name, and what that was before there were such options.

@@ -66,6 +66,11 @@ std::string loss_scale_text(const Logs& logs) {
   return text;
 }
 
+// A model of token numbers is fed texts.
+const char* samples_of(Trainer& t) {
+  return is_integer(t.session().input("x").dtype()) ? "texts" : "images";
+}
+
 }  // namespace
 
 ProgressLine::ProgressLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
@@ -89,10 +94,10 @@ void ProgressLine::on_batch_end(Trainer& t, std::int64_t step, const Logs& logs)
   const int done = static_cast<int>(kWidth * in_epoch / std::max<std::int64_t>(1, p.steps_per_epoch));
   const std::string bar = std::string(static_cast<std::size_t>(done), '#') +
                           std::string(static_cast<std::size_t>(kWidth - done), '.');
-  std::string line = printf_string("epoch %ld/%ld [%s] loss %.4f  accuracy %.4f  %.0f images/s  %s left",
+  std::string line = printf_string("epoch %ld/%ld [%s] loss %.4f  accuracy %.4f  %.0f %s/s  %s left",
                                    static_cast<long>(p.epoch + 1), static_cast<long>(p.epochs), bar.c_str(),
                                    get(logs, "loss"), get(logs, "accuracy"), get(logs, "images_per_second"),
-                                   clock(left).c_str());
+                                   samples_of(t), clock(left).c_str());
   line += loss_scale_text(logs);
   if (get(logs, "input_bound") > 0.05)
     line += printf_string("  input-bound %.0f %%", 100.0 * get(logs, "input_bound"));
@@ -107,7 +112,7 @@ void ProgressLine::on_epoch_end(Trainer& t, std::int64_t epoch, const Logs& logs
     line +=
         printf_string("  val_loss %.4f  val_accuracy %.4f", get(logs, "val_loss"), get(logs, "val_accuracy"));
   line += loss_scale_text(logs);
-  line += printf_string("  %.0f images/s  %s", get(logs, "images_per_second"),
+  line += printf_string("  %.0f %s/s  %s", get(logs, "images_per_second"), samples_of(t),
                         clock(get(logs, "seconds")).c_str());
   if (get(logs, "input_bound") > 0.05)
     line += printf_string("  input-bound %.0f %%", 100.0 * get(logs, "input_bound"));

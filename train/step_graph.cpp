@@ -3,6 +3,7 @@
 #include "core/ops/elementwise.h"
 #include "core/ops/loss.h"
 #include "core/ops/reduce.h"
+#include "core/ops/view.h"
 
 namespace ingot {
 
@@ -19,25 +20,35 @@ Value append_step(Graph& g, Module& model, const TensorType& type, const LossSet
   require_samples(type);
   const Value x = input(g, "x", type);
   const std::int64_t rows = type.shape[0];
-  const Value labels = input(g, "labels", {DType::I64, {rows}});
   g.build.valid_rows = input(g, "valid_rows", {DType::I32, {}}).id();
-  const Value logits = model(x);
-  if (logits.rank() != 2 || logits.dim(0) != rows)
-    throw ShapeError(cat("a classifier gives logits of shape [", rows, ", classes], the model gives ",
-                         to_string(logits.shape())));
-  const Value weights = valid_row_weights(g, rows, DType::F32);
+  const Value whole = model(x);
+  if ((whole.rank() != 2 && whole.rank() != 3) || whole.dim(0) != rows)
+    throw ShapeError(cat("a classifier gives logits of shape [", rows, ", classes], or [", rows,
+                         ", places, classes] where each place of a sequence has a label; the model gives ",
+                         to_string(whole.shape())));
+  const bool sequences = whole.rank() == 3;
+  const std::int64_t places = sequences ? whole.dim(1) : 1;
+  Value weights = valid_row_weights(g, rows, DType::F32), logits = whole;
+  const auto labels_named = [&](const char* name) {
+    if (!sequences) return input(g, name, {DType::I64, {rows}});
+    return reshape(input(g, name, {DType::I64, {rows, places}}), {rows * places});
+  };
+  const Value labels = labels_named("labels");
+  if (sequences) {
+    logits = reshape(whole, {rows * places, whole.dim(2)});
+    weights = reshape(broadcast_to(unsqueeze(weights, 1), {rows, places}), {rows * places});
+  }
   CrossEntropyOptions options;
   options.label_smoothing = settings.label_smoothing;
   options.weights = weights;
   Value loss = cross_entropy(logits, labels, options);
   if (settings.mixed_samples) {  // linear in the target, so a mixed one costs as much of each
-    const Value others = input(g, "other_labels", {DType::I64, {rows}}),
-                share = input(g, "share", {DType::F32, {}});
+    const Value others = labels_named("other_labels"), share = input(g, "share", {DType::F32, {}});
     loss = loss * share + cross_entropy(logits, others, options) * (1.0 - share);
   }
   output("loss", loss);
   output("correct", sum(cast(eq(argmax(logits, 1), labels), DType::F32) * weights));
-  output("logits", logits);
+  output("logits", whole);
   return loss;
 }
 

@@ -2,7 +2,9 @@
 //
 // Inputs: "x" (the batch), "labels" (i64[N]), "valid_rows" (i32 scalar: how many rows of the batch are real,
 // the rest is padding). Outputs: "logits" [N, classes]; "loss" (mean cross-entropy over the real rows) and
-// "correct" (how many of them are classified right, f32) where there are labels; "lr" in training.
+// "correct" (how many of them are classified right, f32) where there are labels; "lr" in training. A model
+// that gives logits [N, T, classes], such as one of language, has labels [N, T]: loss and "correct" are then
+// over all places of the real rows.
 //
 // With a compute type below f32 (core/passes/precision.h) products and convolutions run in it, on f32 weights
 // and with f32 inputs and outputs. Gradients of f16 underflow, so training in it scales the loss

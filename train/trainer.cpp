@@ -19,14 +19,20 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// What a network is fed for samples of a type: numbers of tokens as they are, everything else as f32.
+DType fed_as(DType stored) {
+  return stored == DType::I32 || stored == DType::I64 ? stored : DType::F32;
+}
+
 TensorType batch_type(const Dataset& data, std::int64_t batch) {
   Shape shape = data.input_type().shape;
   shape.insert(0, batch);
-  return {DType::F32, shape};
+  return {fed_as(data.input_type().dtype), shape};
 }
 
 // The first of `rows` rows that holds NaN or infinity; -1 when all are finite.
 std::int64_t first_bad_row(const Tensor& x, std::int64_t rows) {
+  if (x.dtype() != DType::F32) return -1;
   const std::int64_t per_row = x.numel() / x.shape()[0];
   const float* p = x.data<float>();
   for (std::int64_t i = 0; i < rows * per_row; ++i)
@@ -41,9 +47,20 @@ std::int64_t first_bad_row(const Tensor& x, std::int64_t rows) {
 }
 
 void require_classes(const Dataset& data, const Session& s) {
-  const std::int64_t classes = s.output("logits").shape()[1];
+  const std::int64_t classes = s.output("logits").shape()[-1];
   if (data.num_classes() > classes)
     throw UsageError(cat("the data set has ", data.num_classes(), " classes, the model ", classes));
+  const Shape labels = s.input("labels").shape();
+  Shape targets = data.target_type().shape;
+  targets.insert(0, labels[0]);
+  if (targets != labels)
+    throw UsageError(cat("the model is to be given labels ", to_string(labels), " a batch, the data set has ",
+                         to_string(targets)));
+}
+
+// Labels of a sample: one, or one for each place of a sequence.
+double labels_of_row(const Batch& batch) {
+  return static_cast<double>(batch.target.numel() / batch.target.shape()[0]);
 }
 
 constexpr int kMostSkipped = 50;  // in a row: a dynamic scale has fallen by 1e15
@@ -159,7 +176,7 @@ struct Trainer::Impl {
   void step(const Batch& batch) {
     run(*train, batch, train_mixed);
     sums.loss += train->output("loss").item() * static_cast<double>(batch.valid);
-    sums.correct += train->output("correct").item();
+    sums.correct += train->output("correct").item() / labels_of_row(batch);
     sums.seen += batch.valid;
     lr = train->output("lr").item();
     ++progress.step;
@@ -452,7 +469,7 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
   loading.bad_samples = options.bad_samples;
   DataLoader loader(data, loading);
   Session& s = t.fresh(t.eval, t.eval_type, batch_type(*data, options.batch_size), evaluation_graph, "loss");
-  const std::int64_t classes = s.output("logits").shape()[1];
+  const std::int64_t classes = s.output("logits").shape()[-1];
   require_classes(*data, s);
   Evaluation e;
   e.confusion = ConfusionMatrix(classes);
@@ -461,8 +478,9 @@ Evaluation Trainer::evaluate(std::shared_ptr<const Dataset> data, const Evaluate
     if (batch->valid == 0) continue;
     Impl::run(s, *batch);
     const Tensor logits = s.output("logits");
-    loss_sum += s.output("loss").item() * static_cast<double>(batch->valid);
-    for (std::int64_t row = 0; row < batch->valid; ++row) {
+    const std::int64_t labels = batch->valid * (batch->target.numel() / batch->target.shape()[0]);
+    loss_sum += s.output("loss").item() * static_cast<double>(labels);
+    for (std::int64_t row = 0; row < labels; ++row) {
       const float* p = logits.data<float>() + row * classes;
       const std::int64_t label = batch->target.data<std::int64_t>()[row];
       e.confusion.add(label, std::max_element(p, p + classes) - p);
@@ -483,18 +501,20 @@ Tensor Trainer::predict(const Tensor& inputs, std::int64_t batch_size) {
   const std::int64_t n = inputs.shape()[0];
   Shape shape = inputs.shape();
   shape[0] = std::min(batch_size, std::max<std::int64_t>(n, 1));
-  Session& s = t.fresh(t.infer, t.infer_type, {DType::F32, shape}, inference_graph, "logits");
+  const DType fed = fed_as(inputs.dtype());
+  Session& s = t.fresh(t.infer, t.infer_type, {fed, shape}, inference_graph, "logits");
   const Tensor x = s.input("x");
   Tensor y = s.output("logits");
   Shape out_shape = y.shape();
   out_shape[0] = n;
   const Tensor out({y.dtype(), out_shape});
-  const Tensor all = inputs.to(DType::F32).contiguous();
-  const std::int64_t rows = shape[0], in_row = x.numel() / rows, out_row = y.numel() / rows;
+  const Tensor all = inputs.to(fed).contiguous();
+  const std::int64_t rows = shape[0], out_row = y.numel() / rows;
+  const std::size_t in_row = x.bytes() / static_cast<std::size_t>(rows);
   for (std::int64_t at = 0; at < n; at += rows) {
     const std::int64_t count = std::min(rows, n - at);
-    std::memcpy(x.raw(), all.data<float>() + at * in_row,
-                static_cast<std::size_t>(count * in_row) * sizeof(float));
+    std::memcpy(x.raw(), static_cast<const std::byte*>(all.raw()) + static_cast<std::size_t>(at) * in_row,
+                static_cast<std::size_t>(count) * in_row);
     try {
       s.run();
       y = s.output("logits");
@@ -540,11 +560,15 @@ void Trainer::load(const std::string& path) {
 }
 
 KeyReport Trainer::load(const std::string& path, const LoadOptions& options, const Shape& sample) {
+  return load(path, options, TensorType(DType::F32, sample));
+}
+
+KeyReport Trainer::load(const std::string& path, const LoadOptions& options, const TensorType& sample) {
   const TensorFile c = load_weights(path);
   Impl& t = *impl_;
-  Shape one = sample;
+  Shape one = sample.shape;
   one.insert(0, 1);
-  const Graph g = inference_graph(*t.model, {DType::F32, one}, t.options.precision);
+  const Graph g = inference_graph(*t.model, {fed_as(sample.dtype), one}, t.options.precision);
   FittingTensors fitting = fitting_tensors(state_dict_types(g), c.tensors, options, path);
   t.start_from(c, std::move(fitting.tensors), path, !fitting.report.match());
   return std::move(fitting.report);

@@ -5,6 +5,9 @@
 //   fashion_mnist(Split::Test)}); Evaluation e = trainer.evaluate(fashion_mnist(Split::Test), {}); Tensor
 //   logits = trainer.predict(images); trainer.save("weights.safetensors");
 //
+// Samples are images or other numbers, or i32 tokens; targets are one class a sample, or one for each place
+// of a sequence (train/step_graph.h).
+//
 // The batch is static: a short last batch is padded and masked, so losses are exact and nothing is compiled
 // twice. With the same seed and thread count every run gives the same bits; a run resumed from a checkpoint
 // ends with the bits of one that was never stopped.
@@ -136,8 +139,9 @@ class Trainer {
 
   // Throws NumericError when the loss or the data is not finite.
   Evaluation evaluate(std::shared_ptr<const Dataset> data, const EvaluateOptions& options = {});
-  // Logits for inputs [N, ...]; any N, computed in batches of `batch_size`. Throws NumericError when the
-  // inputs or the logits are not finite.
+  // Logits for inputs [N, ...]; any N, computed in batches of `batch_size`. Inputs of type i32 and i64 are
+  // numbers of tokens and stay what they are; others become f32. Throws NumericError when the inputs or the
+  // logits are not finite.
   Tensor predict(const Tensor& inputs, std::int64_t batch_size = 256);
 
   // Weights and buffers by state-dict key, as safetensors with a checksum. Throws NumericError, and leaves
@@ -151,6 +155,8 @@ class Trainer {
   // FormatError where `options` do not allow it. What the file does not give starts as in a new training.
   // `sample` is the shape of one input, e.g. {3, 224, 224}: by it the model's keys are known at once.
   KeyReport load(const std::string& path, const LoadOptions& options, const Shape& sample);
+  // As a data set has it (Dataset::input_type), for models that take no f32.
+  KeyReport load(const std::string& path, const LoadOptions& options, const TensorType& sample);
   // Everything a run needs to go on: states, generator, loader position, callbacks. During fit() or after it;
   // throws UsageError when fit() ended with an error.
   void save_checkpoint(const std::string& path);

@@ -2,8 +2,8 @@
 //
 // Operands are (lr, step, grad_scale), three floating scalars, then `count` parameters, `count` gradients,
 // and `count` tensors of each kind of state the rule keeps; results are the new parameters and states in the
-// same order. Each result may take its operand's memory. `step` is 1 in the first step; 0 says that no step is
-// taken: parameters and states stay as they are, bit for bit, whatever the gradients hold. Gradients are
+// same order. Each result may take its operand's memory. `step` is 1 in the first step; 0 says that no step
+// is taken: parameters and states stay as they are, bit for bit, whatever the gradients hold. Gradients are
 // multiplied by grad_scale first (loss scaling, clipping). Parameter k, its gradient and states have one
 // shape; parameter and states one dtype; a gradient may be of another floating dtype. The formulas are
 // PyTorch's (torch.optim).

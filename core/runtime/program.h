@@ -28,9 +28,10 @@ struct CompileOptions {
   std::string dump_passes{};  // directory for the graph's text after each pass
   bool share_memory = true;   // false: every block has its own memory (for tests: results must not change)
   bool in_place = true;       // false: no two values share memory except views
-  // Bytes that a session may need, everything counted; 0: no such limit. Where the plan needs more, results of
-  // the forward pass are computed again for the backward pass, those first that save most for the time they
-  // cost. Without a limit a backend may do so too, for a small share of the time (Backend::recompute_share).
+  // Bytes that a session may need, everything counted; 0: no such limit. Where the plan needs more, results
+  // of the forward pass are computed again for the backward pass, those first that save most for the time
+  // they cost. Without a limit a backend may do so too, for a small share of the time
+  // (Backend::recompute_share).
   std::size_t memory_budget = 0;
   // Seconds that a node should take on the target; null: a rule of thumb. It decides what is computed again.
   SecondsOracle node_seconds{};

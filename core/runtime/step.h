@@ -51,8 +51,8 @@ class Step {
   virtual ~Step() = default;
   virtual std::unique_ptr<BoundStep> bind(const Bindings& b) const = 0;
 
-  std::string kernel;               // which implementation: "onednn:brgconv:avx512_core", "tape", "reference"
-  double arithmetic = 1.0;          // what it computes, of the operations that the registry counts for the node
+  std::string kernel;       // which implementation: "onednn:brgconv:avx512_core", "tape", "reference"
+  double arithmetic = 1.0;  // what it computes, of the operations that the registry counts for the node
   std::size_t workspace_bytes = 0;  // private, 64-byte aligned, contents undefined
   // (input, output) pairs that may share memory when the input dies here.
   std::vector<std::array<int, 2>> in_place;

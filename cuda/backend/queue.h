@@ -3,7 +3,8 @@
 // Steps run on the compute stream: one of the queue's own, or the caller's. Inputs come through the copy
 // stream: pinned host memory -> a staging slot on the device, while the compute stream is busy with the run
 // before; then the compute stream moves them into their fixed place, which takes a hundredth of a run, so one
-// slot serves: the next inputs are on their way while the run computes. Two waits keep the order, and each is needed:
+// slot serves: the next inputs are on their way while the run computes. Two waits keep the order, and each is
+// needed:
 //
 //   compute waits for `filled`   the inputs have arrived in the slot
 //   copies waits for `taken`     the compute stream has read the slot, at the feed before

@@ -83,8 +83,12 @@ def run(name, options, dtype):
     return train(model, MODELS[name], lambda m: make_optimizer(options, m.parameters()), dtype)
 
 
-def train(model, sizes, optimizer_of, dtype, mode=lambda model: model.train()):
-    """What one case is, above; `mode` puts the model into its mode of training."""
+def unit_input(key, shape, dtype):
+    return torch.from_numpy(formula.unit(key, shape)).to(dtype)
+
+
+def train(model, sizes, optimizer_of, dtype, mode=lambda model: model.train(), input_of=unit_input):
+    """What one case is, above; `mode` puts the model into its mode of training, `input_of` makes its inputs."""
     batch_size, sample = sizes
     model = model.to(dtype)
     with torch.no_grad():
@@ -92,7 +96,7 @@ def train(model, sizes, optimizer_of, dtype, mode=lambda model: model.train()):
             value.copy_(torch.from_numpy(formula.parameter(key, tuple(value.shape))))
     batches = []
     for b in range(BATCHES):
-        x = torch.from_numpy(formula.unit(f"input/{b}", (batch_size, *sample))).to(dtype)
+        x = input_of(f"input/{b}", (batch_size, *sample), dtype)
         y = torch.from_numpy(formula.labels(f"label/{b}", batch_size, CLASSES))
         batches.append((x, y))
     optimizer = optimizer_of(model)

@@ -55,6 +55,17 @@ inline Tensor labels(std::string_view key, std::int64_t count, std::int64_t clas
   return t;
 }
 
+// Texts [N, T] of 1 to T tokens in [1, vocabulary), then zeros; as make_text_golden.py does it.
+inline Tensor texts(const std::string& key, const Shape& shape, std::int64_t vocabulary) {
+  const Tensor tokens = labels(key, shape.numel(), vocabulary - 1, DType::I32),
+               lengths = labels(key + "/length", shape[0], shape[1], DType::I32);
+  const Tensor t = Tensor::zeros({DType::I32, shape});
+  for (std::int64_t i = 0; i < t.numel(); ++i)
+    if (i % shape[1] <= lengths.data<std::int32_t>()[i / shape[1]])
+      t.data<std::int32_t>()[i] = tokens.data<std::int32_t>()[i] + 1;
+  return t;
+}
+
 // The initial value of a state-dict entry, F32; the rules stand in tests/golden/formula.py.
 inline Tensor parameter(std::string_view key, const Shape& shape) {
   const TensorType type{DType::F32, shape};

@@ -4,8 +4,8 @@
 // convolutions, pooling, norms, elementwise functions, views, concatenations, products and softmax with side
 // branches, ends in a loss, is differentiated by its parameters, and most graphs update them by SGD.
 // Functions with kinks or steps are left out where the two sides of a step would differ by rounding alone.
-// With a compute type below f32 the same graph runs in mixed precision (core/passes/precision.h), its gradients
-// too.
+// With a compute type below f32 the same graph runs in mixed precision (core/passes/precision.h), its
+// gradients too.
 //
 //   RandomGraph r = random_graph(17);
 //   Evaluated want = evaluate(r.graph, r.feeds);

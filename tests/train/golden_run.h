@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -57,16 +58,21 @@ inline Shape input_shape(const nlohmann::json& golden) {
   return shape;
 }
 
+inline Tensor unit_input(const std::string& key, const Shape& shape) {
+  return formula::unit(key, shape);
+}
+
 // The steps of one case of `golden` by the graph of a training step, then its evaluation. Losses, states and
 // the evaluation must be PyTorch's.
-inline void expect_same(const nlohmann::json& golden, const nlohmann::json& c, const Graph& training,
-                        const Graph& evaluation) {
+inline void expect_same(
+    const nlohmann::json& golden, const nlohmann::json& c, const Graph& training, const Graph& evaluation,
+    const std::function<Tensor(const std::string&, const Shape&)>& input_of = unit_input) {
   const Shape shape = input_shape(golden);
   Session s(compile(training, {.target = Target::cpu(2)}), {});
   set_weights(s);
   s.input("valid_rows").set(0, static_cast<double>(shape[0]));
   const auto feed = [&](const Session& session, int b) {
-    session.input("x").copy_from(formula::unit(cat("input/", b), shape));
+    session.input("x").copy_from(input_of(cat("input/", b), shape));
     session.input("labels").copy_from(formula::labels(cat("label/", b), shape[0], golden.at("classes")));
   };
   const int steps = golden.at("steps"), batches = golden.at("batches");

@@ -1,6 +1,7 @@
 // Twenty training steps against PyTorch, from the same weights and data (tests/golden).
 #include "models/models.h"
 #include "models/resnet.h"
+#include "models/text_cnn.h"
 #include "tests/train/golden_run.h"
 
 namespace ingot {
@@ -65,6 +66,29 @@ TEST_P(GoldenTransfer, GroupsAndFrozenParametersMatchPyTorch) {
 const char* const kTransferCases[] = {"sgd_groups", "adamw_groups", "frozen", "frozen_statistics"};
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenTransfer, testing::Range(0, 4),
                          [](const auto& test) { return kTransferCases[test.param]; });
+
+// Texts of token numbers, some shorter than the widest filter.
+class GoldenText : public testing::TestWithParam<int> {};
+
+TEST_P(GoldenText, LossesStateAndEvaluationMatchPyTorch) {
+  const nlohmann::json g = golden_run::read("text_cnn");
+  const nlohmann::json& c = g.at("cases").at(static_cast<std::size_t>(GetParam()));
+  SCOPED_TRACE(c.at("optimizer").dump());
+  const TextCnnConfig config{.vocabulary = g.at("vocabulary"),
+                             .classes = g.at("classes"),
+                             .embedding = g.at("embedding"),
+                             .filters = g.at("filters"),
+                             .dropout = 0.0};
+  const TensorType input{DType::I32, golden_run::input_shape(g)};
+  const auto net = make_text_cnn(config);
+  golden_run::expect_same(g, c, training_graph(*net, input, *golden_run::optimizer_of(c.at("optimizer"))),
+                          evaluation_graph(*net, input), [&](const std::string& key, const Shape& shape) {
+                            return formula::texts(key, shape, config.vocabulary);
+                          });
+}
+
+INSTANTIATE_TEST_SUITE_P(Optimizers, GoldenText, testing::Range(0, 2),
+                         [](const auto& test) { return test.param == 0 ? "sgd" : "adam"; });
 
 }  // namespace
 }  // namespace ingot
