@@ -412,7 +412,7 @@ Action add_train(CLI::App& app) {
       "  ingot train resnet18 --data pets --weights imagenet.safetensors --freeze 'layer1.*' --freeze "
       "'conv1.*' "
       "--freeze 'bn1.*' --freeze-batch-norm --head-lr-scale 10 --out runs/pets\n"
-      "  ingot train text_cnn --data goemotions/train.tsv --optimizer adam --lr 0.001 --out runs/feelings");
+      "  ingot train text_cnn --data goemotions/train.tsv --optimizer adamw --lr 0.001 --out runs/feelings");
   return [a] { return run_train(*a); };
 }
 
