@@ -63,7 +63,7 @@ set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/backen
   data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp data/png_write.cpp
   data/voc.cpp
   cpu/backend.cpp cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/concat_norm.cpp cpu/ops/conv.cpp
-  cpu/ops/norm.cpp APPEND PROPERTY
+  cpu/ops/norm.cpp cpu/ops/recurrent.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise, and loops that call others which vectorise: nothing
 # here gains by -O3's copies of them.

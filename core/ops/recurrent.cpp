@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <initializer_list>
 #include <vector>
 
 #include "core/ops/check.h"
@@ -9,8 +11,6 @@
 #include "core/ops/creation.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
-#include "core/ops/reduce.h"
-#include "core/ops/reference.h"
 #include "core/ops/support.h"
 #include "core/ops/view.h"
 
@@ -208,24 +208,27 @@ std::vector<Value> grad_rnn(GradContext& c) {
   return out;
 }
 
-// --- references: one sequence after another, states in double
+// --- references: one sequence after another, states in double; element access by number keeps them one body
+// for f32 and f64
+
+using Row = std::vector<double>;
 
 double logistic(double v) {
   return 1.0 / (1.0 + std::exp(-v));
 }
 
-// A node's sequences. `lengths` is the operand behind the `fixed` ones.
+// A node's sequences; `sequence` has the shape [T, N, H], the lengths are the operand behind the `fixed`
+// ones.
 struct Walk {
   std::int64_t steps, rows, units;
   bool reverse;
   const std::int32_t* lengths = nullptr;
 
-  Walk(const RefArgs& r, bool from_end, bool has_lengths, std::size_t fixed, const Shape& sequence,
-       std::int64_t gates)
-      : steps(sequence[0]), rows(sequence[1]), units(sequence[2] / gates), reverse(from_end) {
+  Walk(const RefArgs& r, const Shape& sequence, bool from_end, bool has_lengths, std::size_t fixed)
+      : steps(sequence[0]), rows(sequence[1]), units(sequence[2]), reverse(from_end) {
     if (has_lengths) lengths = r.inputs[fixed].data<std::int32_t>();
   }
-  // f(element of [T, N], that of the step before or -1) in the order of time, or against it.
+  // f(row of [T N, ...], that of the step before or -1) in the order of time, or against it.
   template <class F>
   void run(std::int64_t n, bool against, F&& f) const {
     const std::int64_t own = lengths == nullptr ? steps : std::clamp<std::int64_t>(lengths[n], 0, steps);
@@ -236,215 +239,177 @@ struct Walk {
   }
 };
 
-template <class T>
-void clear(const Tensor& t) {
-  std::fill_n(t.data<T>(), t.numel(), T(0));
+Row row_of(const Tensor& t, std::int64_t n) {
+  Row row(static_cast<std::size_t>(t.shape()[-1]));
+  std::int64_t at = n * t.shape()[-1];
+  for (double& v : row) v = t.get(at++);
+  return row;
+}
+void put_row(const Tensor& t, std::int64_t n, const Row& row) {
+  std::int64_t at = n * t.shape()[-1];
+  for (const double v : row) t.set(at++, v);
+}
+void clear(const RefArgs& r, std::initializer_list<std::size_t> results) {
+  for (const std::size_t k : results)
+    for (std::byte& b : r.outputs[k].as_bytes()) b = std::byte{0};
 }
 
-// row . h
-template <class T>
-double dot(const T* row, const std::vector<double>& h) {
-  double sum = 0.0;
-  for (std::size_t k = 0; k < h.size(); ++k) sum += static_cast<double>(row[k]) * h[k];
+// sum + W h, and dh += W^T d.
+Row plus_product(Row sum, const Tensor& w, const Row& h) {
+  for (std::size_t j = 0; j < sum.size(); ++j)
+    for (std::size_t k = 0; k < h.size(); ++k)
+      sum[j] += w.get(static_cast<std::int64_t>(j * h.size() + k)) * h[k];
   return sum;
 }
-
-// dh += W^T d, d of `count` rows of W.
-template <class T>
-void add_product(const T* w, const T* d, std::size_t count, std::vector<double>& dh) {
-  for (std::size_t j = 0; j < count; ++j)
+void add_transposed(const Tensor& w, const Row& d, Row& dh) {
+  for (std::size_t j = 0; j < d.size(); ++j)
     for (std::size_t k = 0; k < dh.size(); ++k)
-      dh[k] += static_cast<double>(w[j * dh.size() + k]) * static_cast<double>(d[j]);
-}
-
-template <class T>
-std::vector<double> row_of(const Tensor& t, std::int64_t n, std::int64_t units) {
-  const T* row = t.data<T>() + n * units;
-  return std::vector<double>(row, row + units);
-}
-template <class T>
-void put_row(const Tensor& t, std::int64_t n, const std::vector<double>& row) {
-  for (std::size_t k = 0; k < row.size(); ++k)
-    t.data<T>()[static_cast<std::size_t>(n) * row.size() + k] = static_cast<T>(row[k]);
+      dh[k] += w.get(static_cast<std::int64_t>(j * dh.size() + k)) * d[j];
 }
 
 void reference_lstm(const RefArgs& r) {
   const auto& at = r.attrs.as<RecurrentAttrs>();
-  const Walk walk(r, at.reverse, at.has_lengths, 4, r.outputs[0].shape(), 1);
-  const std::int64_t H = walk.units;
-  ops::visit_floating("lstm", r.outputs[0].dtype(), [&]<class T>() {
-    const T* w = r.inputs[1].data<T>();
-    for (const int k : {0, 3, 4}) clear<T>(r.outputs[static_cast<std::size_t>(k)]);
-    for (std::int64_t n = 0; n < walk.rows; ++n) {
-      std::vector<double> h = row_of<T>(r.inputs[2], n, H), c = row_of<T>(r.inputs[3], n, H), next = h;
-      walk.run(n, false, [&](std::int64_t e, std::int64_t) {
-        const T* p = r.inputs[0].data<T>() + e * 4 * H;
-        T* gates = r.outputs[3].data<T>() + e * 4 * H;
-        for (std::int64_t j = 0; j < H; ++j) {
-          const auto sum = [&](std::int64_t gate) {
-            return static_cast<double>(p[gate * H + j]) + dot(w + (gate * H + j) * H, h);
-          };
-          const double i = logistic(sum(0)), f = logistic(sum(1)), g = std::tanh(sum(2)),
-                       o = logistic(sum(3));
-          double& cell = c[static_cast<std::size_t>(j)];
-          cell = f * cell + i * g;
-          next[static_cast<std::size_t>(j)] = o * std::tanh(cell);
-          const double all[] = {i, f, g, o};
-          for (std::int64_t k = 0; k < 4; ++k) gates[k * H + j] = static_cast<T>(all[k]);
-        }
-        h = next;
-        put_row<T>(r.outputs[0], e, h);
-        put_row<T>(r.outputs[4], e, c);
-      });
-      put_row<T>(r.outputs[1], n, h);
-      put_row<T>(r.outputs[2], n, c);
-    }
-  });
+  const Walk walk(r, r.outputs[0].shape(), at.reverse, at.has_lengths, 4);
+  const auto H = static_cast<std::size_t>(walk.units);
+  clear(r, {0, 3, 4});
+  for (std::int64_t n = 0; n < walk.rows; ++n) {
+    Row h = row_of(r.inputs[2], n), c = row_of(r.inputs[3], n);
+    walk.run(n, false, [&](std::int64_t e, std::int64_t) {
+      Row gates = plus_product(row_of(r.inputs[0], e), r.inputs[1], h);
+      for (std::size_t j = 0; j < H; ++j) {
+        const double i = gates[j] = logistic(gates[j]), f = gates[H + j] = logistic(gates[H + j]),
+                     g = gates[2 * H + j] = std::tanh(gates[2 * H + j]),
+                     o = gates[3 * H + j] = logistic(gates[3 * H + j]);
+        c[j] = f * c[j] + i * g;
+        h[j] = o * std::tanh(c[j]);
+      }
+      put_row(r.outputs[0], e, h);
+      put_row(r.outputs[3], e, gates);
+      put_row(r.outputs[4], e, c);
+    });
+    put_row(r.outputs[1], n, h);
+    put_row(r.outputs[2], n, c);
+  }
 }
 
 void reference_lstm_grad(const RefArgs& r) {
   const auto& at = r.attrs.as<RecurrentAttrs>();
-  const Walk walk(r, at.reverse, at.has_lengths, 7, r.inputs[0].shape(), 1);
-  const std::int64_t H = walk.units;
-  ops::visit_floating("lstm_grad", r.outputs[0].dtype(), [&]<class T>() {
-    clear<T>(r.outputs[0]);
-    for (std::int64_t n = 0; n < walk.rows; ++n) {
-      std::vector<double> dh = row_of<T>(r.inputs[1], n, H), dc = row_of<T>(r.inputs[2], n, H);
-      walk.run(n, true, [&](std::int64_t e, std::int64_t before) {
-        const T *dy = r.inputs[0].data<T>() + e * H, *gates = r.inputs[5].data<T>() + e * 4 * H,
-                *cells = r.inputs[6].data<T>() + e * H,
-                *c_before = before < 0 ? r.inputs[4].data<T>() + n * H : r.inputs[6].data<T>() + before * H;
-        T* dp = r.outputs[0].data<T>() + e * 4 * H;
-        for (std::int64_t j = 0; j < H; ++j) {
-          const auto gate = [&](std::int64_t k) { return static_cast<double>(gates[k * H + j]); };
-          const double i = gate(0), f = gate(1), g = gate(2), o = gate(3),
-                       tc = std::tanh(static_cast<double>(cells[j])), cb = static_cast<double>(c_before[j]),
-                       up = dh[static_cast<std::size_t>(j)] + static_cast<double>(dy[j]);
-          double& cell = dc[static_cast<std::size_t>(j)];
-          const double d = cell + up * o * (1.0 - tc * tc);
-          const double all[] = {d * g * i * (1.0 - i), d * cb * f * (1.0 - f), d * i * (1.0 - g * g),
-                                up * tc * o * (1.0 - o)};
-          for (std::int64_t k = 0; k < 4; ++k) dp[k * H + j] = static_cast<T>(all[k]);
-          cell = d * f;
-        }
-        std::fill(dh.begin(), dh.end(), 0.0);
-        add_product(r.inputs[3].data<T>(), dp, static_cast<std::size_t>(4 * H), dh);
-      });
-      put_row<T>(r.outputs[1], n, dh);
-      put_row<T>(r.outputs[2], n, dc);
-    }
-  });
+  const Walk walk(r, r.inputs[0].shape(), at.reverse, at.has_lengths, 7);
+  const auto H = static_cast<std::size_t>(walk.units);
+  clear(r, {0});
+  for (std::int64_t n = 0; n < walk.rows; ++n) {
+    Row dh = row_of(r.inputs[1], n), dc = row_of(r.inputs[2], n);
+    walk.run(n, true, [&](std::int64_t e, std::int64_t before) {
+      const Row dy = row_of(r.inputs[0], e), gates = row_of(r.inputs[5], e), cells = row_of(r.inputs[6], e),
+                c_before = before < 0 ? row_of(r.inputs[4], n) : row_of(r.inputs[6], before);
+      Row dp(4 * H);
+      for (std::size_t j = 0; j < H; ++j) {
+        const double i = gates[j], f = gates[H + j], g = gates[2 * H + j], o = gates[3 * H + j],
+                     tc = std::tanh(cells[j]), up = dh[j] + dy[j], d = dc[j] + up * o * (1.0 - tc * tc);
+        dp[j] = d * g * i * (1.0 - i);
+        dp[H + j] = d * c_before[j] * f * (1.0 - f);
+        dp[2 * H + j] = d * i * (1.0 - g * g);
+        dp[3 * H + j] = up * tc * o * (1.0 - o);
+        dc[j] = d * f;
+        dh[j] = 0.0;
+      }
+      add_transposed(r.inputs[3], dp, dh);
+      put_row(r.outputs[0], e, dp);
+    });
+    put_row(r.outputs[1], n, dh);
+    put_row(r.outputs[2], n, dc);
+  }
 }
 
 void reference_gru(const RefArgs& r) {
   const auto& at = r.attrs.as<RecurrentAttrs>();
-  const Walk walk(r, at.reverse, at.has_lengths, 4, r.outputs[0].shape(), 1);
-  const std::int64_t H = walk.units;
-  ops::visit_floating("gru", r.outputs[0].dtype(), [&]<class T>() {
-    const T *w = r.inputs[1].data<T>(), *b = r.inputs[2].data<T>();
-    for (const int k : {0, 2}) clear<T>(r.outputs[static_cast<std::size_t>(k)]);
-    for (std::int64_t n = 0; n < walk.rows; ++n) {
-      std::vector<double> h = row_of<T>(r.inputs[3], n, H), next = h;
-      walk.run(n, false, [&](std::int64_t e, std::int64_t) {
-        const T* p = r.inputs[0].data<T>() + e * 3 * H;
-        T* gates = r.outputs[2].data<T>() + e * 4 * H;
-        for (std::int64_t j = 0; j < H; ++j) {
-          const auto in = [&](std::int64_t gate) { return static_cast<double>(p[gate * H + j]); };
-          const auto own = [&](std::int64_t gate) { return dot(w + (gate * H + j) * H, h); };
-          const double reset = logistic(in(0) + own(0)), z = logistic(in(1) + own(1)),
-                       hn = own(2) + static_cast<double>(b[j]), fresh = std::tanh(in(2) + reset * hn);
-          next[static_cast<std::size_t>(j)] = (1.0 - z) * fresh + z * h[static_cast<std::size_t>(j)];
-          const double all[] = {reset, z, fresh, hn};
-          for (std::int64_t k = 0; k < 4; ++k) gates[k * H + j] = static_cast<T>(all[k]);
-        }
-        h = next;
-        put_row<T>(r.outputs[0], e, h);
-      });
-      put_row<T>(r.outputs[1], n, h);
-    }
-  });
+  const Walk walk(r, r.outputs[0].shape(), at.reverse, at.has_lengths, 4);
+  const auto H = static_cast<std::size_t>(walk.units);
+  clear(r, {0, 2});
+  const Row b = row_of(r.inputs[2], 0);
+  for (std::int64_t n = 0; n < walk.rows; ++n) {
+    Row h = row_of(r.inputs[3], n);
+    walk.run(n, false, [&](std::int64_t e, std::int64_t) {
+      const Row p = row_of(r.inputs[0], e), own = plus_product(Row(3 * H), r.inputs[1], h);
+      Row gates(4 * H);
+      for (std::size_t j = 0; j < H; ++j) {
+        const double reset = gates[j] = logistic(p[j] + own[j]),
+                     z = gates[H + j] = logistic(p[H + j] + own[H + j]),
+                     hn = gates[3 * H + j] = own[2 * H + j] + b[j],
+                     fresh = gates[2 * H + j] = std::tanh(p[2 * H + j] + reset * hn);
+        h[j] = (1.0 - z) * fresh + z * h[j];
+      }
+      put_row(r.outputs[0], e, h);
+      put_row(r.outputs[2], e, gates);
+    });
+    put_row(r.outputs[1], n, h);
+  }
 }
 
 void reference_gru_grad(const RefArgs& r) {
   const auto& at = r.attrs.as<RecurrentAttrs>();
-  const Walk walk(r, at.reverse, at.has_lengths, 6, r.inputs[0].shape(), 1);
-  const std::int64_t H = walk.units;
-  ops::visit_floating("gru_grad", r.outputs[0].dtype(), [&]<class T>() {
-    for (const int k : {0, 1}) clear<T>(r.outputs[static_cast<std::size_t>(k)]);
-    for (std::int64_t n = 0; n < walk.rows; ++n) {
-      std::vector<double> dh = row_of<T>(r.inputs[1], n, H);
-      walk.run(n, true, [&](std::int64_t e, std::int64_t before) {
-        const T *dy = r.inputs[0].data<T>() + e * H, *gates = r.inputs[5].data<T>() + e * 4 * H,
-                *h_before = before < 0 ? r.inputs[3].data<T>() + n * H : r.inputs[4].data<T>() + before * H;
-        T *dp = r.outputs[0].data<T>() + e * 3 * H, *dr = r.outputs[1].data<T>() + e * 3 * H;
-        for (std::int64_t j = 0; j < H; ++j) {
-          const auto gate = [&](std::int64_t k) { return static_cast<double>(gates[k * H + j]); };
-          const double reset = gate(0), z = gate(1), fresh = gate(2), hn = gate(3),
-                       hb = static_cast<double>(h_before[j]);
-          double& up = dh[static_cast<std::size_t>(j)];
-          up += static_cast<double>(dy[j]);
-          const double dn = up * (1.0 - z) * (1.0 - fresh * fresh), dz = up * (hb - fresh) * z * (1.0 - z),
-                       dreset = dn * hn * reset * (1.0 - reset);
-          const double own[] = {dreset, dz, dn * reset}, in[] = {dreset, dz, dn};
-          for (std::int64_t k = 0; k < 3; ++k) {
-            dp[k * H + j] = static_cast<T>(in[k]);
-            dr[k * H + j] = static_cast<T>(own[k]);
-          }
-          up *= z;
-        }
-        add_product(r.inputs[2].data<T>(), dr, static_cast<std::size_t>(3 * H), dh);
-      });
-      put_row<T>(r.outputs[2], n, dh);
-    }
-  });
+  const Walk walk(r, r.inputs[0].shape(), at.reverse, at.has_lengths, 6);
+  const auto H = static_cast<std::size_t>(walk.units);
+  clear(r, {0, 1});
+  for (std::int64_t n = 0; n < walk.rows; ++n) {
+    Row dh = row_of(r.inputs[1], n);
+    walk.run(n, true, [&](std::int64_t e, std::int64_t before) {
+      const Row dy = row_of(r.inputs[0], e), gates = row_of(r.inputs[5], e),
+                h_before = before < 0 ? row_of(r.inputs[3], n) : row_of(r.inputs[4], before);
+      Row dp(3 * H), own(3 * H);
+      for (std::size_t j = 0; j < H; ++j) {
+        const double reset = gates[j], z = gates[H + j], fresh = gates[2 * H + j], hn = gates[3 * H + j],
+                     up = dh[j] + dy[j], dn = up * (1.0 - z) * (1.0 - fresh * fresh);
+        dp[j] = own[j] = dn * hn * reset * (1.0 - reset);
+        dp[H + j] = own[H + j] = up * (h_before[j] - fresh) * z * (1.0 - z);
+        dp[2 * H + j] = dn;
+        own[2 * H + j] = dn * reset;
+        dh[j] = up * z;
+      }
+      add_transposed(r.inputs[2], own, dh);
+      put_row(r.outputs[0], e, dp);
+      put_row(r.outputs[1], e, own);
+    });
+    put_row(r.outputs[2], n, dh);
+  }
 }
 
 void reference_rnn(const RefArgs& r) {
   const auto& at = r.attrs.as<RnnAttrs>();
   const bool relu = ops::rnn_is_relu(at);
-  const Walk walk(r, at.reverse, at.has_lengths, 3, r.outputs[0].shape(), 1);
-  const std::int64_t H = walk.units;
-  ops::visit_floating("rnn", r.outputs[0].dtype(), [&]<class T>() {
-    const T* w = r.inputs[1].data<T>();
-    clear<T>(r.outputs[0]);
-    for (std::int64_t n = 0; n < walk.rows; ++n) {
-      std::vector<double> h = row_of<T>(r.inputs[2], n, H), next = h;
-      walk.run(n, false, [&](std::int64_t e, std::int64_t) {
-        for (std::int64_t j = 0; j < H; ++j) {
-          const double sum = static_cast<double>(r.inputs[0].data<T>()[e * H + j]) + dot(w + j * H, h);
-          next[static_cast<std::size_t>(j)] = relu ? std::max(sum, 0.0) : std::tanh(sum);
-        }
-        h = next;
-        put_row<T>(r.outputs[0], e, h);
-      });
-      put_row<T>(r.outputs[1], n, h);
-    }
-  });
+  const Walk walk(r, r.outputs[0].shape(), at.reverse, at.has_lengths, 3);
+  clear(r, {0});
+  for (std::int64_t n = 0; n < walk.rows; ++n) {
+    Row h = row_of(r.inputs[2], n);
+    walk.run(n, false, [&](std::int64_t e, std::int64_t) {
+      h = plus_product(row_of(r.inputs[0], e), r.inputs[1], h);
+      for (double& v : h) v = relu ? std::max(v, 0.0) : std::tanh(v);
+      put_row(r.outputs[0], e, h);
+    });
+    put_row(r.outputs[1], n, h);
+  }
 }
 
 void reference_rnn_grad(const RefArgs& r) {
   const auto& at = r.attrs.as<RnnAttrs>();
   const bool relu = ops::rnn_is_relu(at);
-  const Walk walk(r, at.reverse, at.has_lengths, 4, r.inputs[0].shape(), 1);
-  const std::int64_t H = walk.units;
-  ops::visit_floating("rnn_grad", r.outputs[0].dtype(), [&]<class T>() {
-    clear<T>(r.outputs[0]);
-    for (std::int64_t n = 0; n < walk.rows; ++n) {
-      std::vector<double> dh = row_of<T>(r.inputs[1], n, H);
-      walk.run(n, true, [&](std::int64_t e, std::int64_t) {
-        T* dp = r.outputs[0].data<T>() + e * H;
-        for (std::int64_t j = 0; j < H; ++j) {
-          const double y = static_cast<double>(r.inputs[3].data<T>()[e * H + j]),
-                       up = dh[static_cast<std::size_t>(j)] +
-                            static_cast<double>(r.inputs[0].data<T>()[e * H + j]);
-          dp[j] = static_cast<T>(relu ? (y > 0.0 ? up : 0.0) : up * (1.0 - y * y));
-        }
-        std::fill(dh.begin(), dh.end(), 0.0);
-        add_product(r.inputs[2].data<T>(), dp, static_cast<std::size_t>(H), dh);
-      });
-      put_row<T>(r.outputs[1], n, dh);
-    }
-  });
+  const Walk walk(r, r.inputs[0].shape(), at.reverse, at.has_lengths, 4);
+  clear(r, {0});
+  for (std::int64_t n = 0; n < walk.rows; ++n) {
+    Row dh = row_of(r.inputs[1], n);
+    walk.run(n, true, [&](std::int64_t e, std::int64_t) {
+      const Row dy = row_of(r.inputs[0], e), y = row_of(r.inputs[3], e);
+      Row dp(dh.size());
+      for (std::size_t j = 0; j < dh.size(); ++j) {
+        const double up = dh[j] + dy[j];
+        dp[j] = relu ? (y[j] > 0.0 ? up : 0.0) : up * (1.0 - y[j] * y[j]);
+        dh[j] = 0.0;
+      }
+      add_transposed(r.inputs[2], dp, dh);
+      put_row(r.outputs[0], e, dp);
+    });
+    put_row(r.outputs[1], n, dh);
+  }
 }
 
 // A product with w_hh for each step, and a few operations per element that are not worth counting apart.
