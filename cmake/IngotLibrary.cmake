@@ -102,6 +102,7 @@ foreach(level 3 4)
     set_source_files_properties(${simd_sources} PROPERTIES COMPILE_OPTIONS "${simd_flags}")
   endif()
 endforeach()
-# Everywhere else a product and a sum round twice, so that fused and plain graphs agree; the sums of a convolution may fuse.
-file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/conv_*.cpp)
+# Everywhere else a product and a sum round twice, so that fused and plain graphs agree; the sums of a convolution and of
+# attention may fuse.
+file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/conv_*.cpp ${PROJECT_SOURCE_DIR}/cpu/simd/attention_*.cpp)
 set_property(SOURCE ${simd_sources} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)

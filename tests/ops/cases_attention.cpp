@@ -31,6 +31,8 @@ INGOT_OP_CASES(attention) {
       {"tiles", {1, 1, 131, 4}, {1, 1, 140, 4}, {1, 1, 140, 8}},
       {"tiles_causal", {1, 2, 130, 8}, {1, 1, 131, 8}, {1, 1, 131, 3}, {.causal = true}},
       {"tiles_lengths", {2, 1, 66, 4}, {2, 1, 150, 4}, {2, 1, 150, 4}, {.has_lengths = true}, {129, 64}},
+      // Enough work for two threads, which share one head's keys.
+      {"shared_head", {1, 1, 70, 64}, {1, 1, 140, 64}, {1, 1, 140, 64}},
       {"deep", {1, 1, 3, 70}, {1, 1, 5, 70}, {1, 1, 5, 131}},
   };
   for (const Problem& p : all) {
