@@ -107,7 +107,8 @@ foreach(level 3 4)
     set_source_files_properties(${simd_sources} PROPERTIES COMPILE_OPTIONS "${simd_flags}")
   endif()
 endforeach()
-# Everywhere else a product and a sum round twice, so that fused and plain graphs agree; the sums of a convolution and of a
-# recurrent network's products may fuse.
-file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/conv_*.cpp ${PROJECT_SOURCE_DIR}/cpu/simd/recurrent_*.cpp)
+# Everywhere else a product and a sum round twice, so that fused and plain graphs agree; the sums of a convolution, of attention and
+# of a recurrent network's products may fuse.
+file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/conv_*.cpp ${PROJECT_SOURCE_DIR}/cpu/simd/attention_*.cpp
+  ${PROJECT_SOURCE_DIR}/cpu/simd/recurrent_*.cpp)
 set_property(SOURCE ${simd_sources} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)
