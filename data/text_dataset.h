@@ -1,10 +1,10 @@
 // Texts with a class each, in tables (data/table.h), as a data set: i32[T] tokens and an i64 class.
 //
 // A text longer than T tokens is cut, a shorter one filled up with Vocabulary::kPadding. Rows with several
-// labels ("4,27") are left out, which is how single-label results on such data are published; a report counts
-// both. Labels are numbers, or names: those of labels.txt or classes.txt beside the table, one a line, in its
-// order; without it numbers from 0, or else the names that the training part has, in the order of their
-// bytes. What is wrong with a row is a FormatError that names the file and the line.
+// labels ("4,27") are left out, since a sample has one class; a report counts both. Labels are numbers, or
+// names: those of labels.txt or classes.txt beside the table, one a line, in its order; without it numbers
+// from 0, or else the names that the training part has, in the order of their bytes. What is wrong with a row
+// is a FormatError that names the file and the line.
 //
 //   const TextSplits data = open_texts("goemotions/train.tsv", {.sequence_length = 40});
 //   data.train->class_names();                      // admiration, amusement, ...

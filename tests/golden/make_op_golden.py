@@ -591,6 +591,49 @@ def scan():
     return family
 
 
+def recurrent():
+    """inputs: x, the states (h0, of lstm c0), the parameters in the order of the state dict, lengths; outputs: y and the last states."""
+    family = Family("recurrent")
+    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+
+    def case(op, name, steps, rows, inputs, hidden, lengths=None, states=True, num_layers=1, bias=True, bidirectional=False,
+             **options):
+        module = kinds[op](inputs, hidden, num_layers, bias=bias, bidirectional=bidirectional, dtype=torch.float64, **options)
+        keys = [k for k, _ in module.named_parameters()]
+        directions = 2 if bidirectional else 1
+        given = [unit(f"{op}/{name}/x", steps, rows, inputs)]
+        count = (2 if op == "lstm" else 1) if states else 0
+        given += [unit(f"{op}/{name}/state/{k}", num_layers * directions, rows, hidden) for k in range(count)]
+        given += [unit(f"{op}/{name}/{k}", *p.shape) for k, p in module.named_parameters()]
+        if lengths:
+            given.append(indices(lengths))
+
+        def run(x, *rest):
+            start = rest[:count]
+            parameters = dict(zip(keys, rest[count:]))
+            first = (tuple(start) if op == "lstm" else start[0]) if states else None
+            packed = x
+            if lengths:
+                packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+            y, last = torch.func.functional_call(module, parameters, (packed, first))
+            if lengths:
+                y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=steps)
+            return (y, *last) if op == "lstm" else (y, last)
+
+        family.add(op, name, run, given, num_layers=num_layers, bias=bias, bidirectional=bidirectional, hidden=hidden,
+                   states=states, lengths=lengths is not None, nonlinearity=options.get("nonlinearity", ""))
+
+    for op in kinds:
+        case(op, "plain", 3, 2, 4, 3)
+        case(op, "from_zero_without_bias", 2, 3, 2, 4, states=False, bias=False)
+        case(op, "one_step", 1, 2, 3, 2)
+        case(op, "both_directions", 3, 2, 2, 3, bidirectional=True)
+        case(op, "lengths", 4, 3, 2, 2, lengths=[2, 4, 1])
+        case(op, "stacked_both_lengths", 4, 3, 2, 3, lengths=[3, 1, 4], num_layers=2, bidirectional=True)
+    case("rnn", "relu", 3, 2, 4, 3, nonlinearity="relu", num_layers=2)
+    return family
+
+
 def sort():
     family = Family("sort")
     for axis in (0, 1, -1):
@@ -615,6 +658,85 @@ def sort():
                [unit("take/x", 2, 3, 2), indices(repeated, 2, 2, 2)], axis=1)
     family.add("put_along_axis", "columns", lambda t, i: torch.zeros(2, 5, dtype=t.dtype).scatter(1, i, t),
                [unit("put/x", 2, 3), indices([4, 0, 2, 1, 3, 0], 2, 3)], axis=1, size=5)
+    return family
+
+
+def attention():
+    """Lengths, where a case has them, are the last input; every sample has a key, for PyTorch makes NaN of none."""
+    family = Family("attention")
+
+    def sdpa(name, q, k, v, is_causal=False, scale=0.0, lengths=None):
+        op = "scaled_dot_product_attention"
+        inputs = [unit(f"{op}/{name}/{n}", *shape, scale=2.0) for n, shape in zip("qkv", (q, k, v))]
+        mask = None
+        if lengths:
+            inputs.append(indices(lengths))
+            mask = torch.arange(k[-2]) < torch.tensor(lengths).reshape(-1, 1, 1, 1)
+        family.add(op, name, lambda q, k, v, *_: F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=is_causal, scale=scale or None, enable_gqa=q.shape[1] != k.shape[1]),
+            inputs, is_causal=is_causal, scale=scale)
+
+    sdpa("plain", (2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 5))
+    sdpa("causal", (1, 2, 5, 4), (1, 2, 5, 4), (1, 2, 5, 4), is_causal=True)
+    # PyTorch's causal mask is aligned at the top left.
+    sdpa("causal_more_keys", (1, 2, 3, 4), (1, 2, 6, 4), (1, 2, 6, 4), is_causal=True)
+    sdpa("causal_more_rows", (1, 2, 6, 4), (1, 2, 3, 4), (1, 2, 3, 4), is_causal=True)
+    sdpa("scale", (1, 1, 4, 3), (1, 1, 4, 3), (1, 1, 4, 3), scale=1.5)
+    sdpa("grouped", (2, 4, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4))
+    sdpa("one_row", (2, 4, 1, 8), (2, 1, 9, 8), (2, 1, 9, 8))
+    sdpa("lengths", (3, 2, 4, 4), (3, 2, 5, 4), (3, 2, 5, 4), lengths=[5, 1, 3])
+    sdpa("one_head", (2, 4, 3), (2, 5, 3), (2, 5, 2))
+
+    def rms(name, x, normalized_shape, weight=True, eps=None, **spread):
+        inputs = [unit(f"rms_norm/{name}/x", *x, **spread)]
+        if weight:
+            inputs.append(unit(f"rms_norm/{name}/weight", *normalized_shape, offset=1.0))
+        attrs = {} if eps is None else {"eps": eps}
+        family.add("rms_norm", name, lambda x, w=None: F.rms_norm(x, normalized_shape, w, eps), inputs,
+                   normalized_shape=list(normalized_shape), **attrs)
+
+    rms("rows", (3, 5), (5,))
+    rms("plane", (2, 3, 4), (3, 4), eps=1e-3)
+    rms("bare", (2, 3, 4), (4,), weight=False, eps=0.1)
+    rms("tiny", (2, 4), (4,), scale=1e-8)
+    return family
+
+
+def multihead_attention():
+    """inputs: q, k, v (one, where they are the same), lengths where the case has them, then in_proj_weight, in_proj_bias,
+    out_proj.weight, out_proj.bias, or without bias two of them."""
+    family = Family("multihead_attention")
+
+    def case(name, embed_dim, num_heads, inputs, bias=True, batch_first=True, is_causal=False, lengths=None):
+        key = f"multihead_attention/{name}"
+        given = [unit(f"{key}/{i}", *shape) for i, shape in enumerate(inputs)]
+        if lengths:
+            given.append(indices(lengths))
+        given.append(unit(f"{key}/in_proj_weight", 3 * embed_dim, embed_dim))
+        if bias:
+            given.append(unit(f"{key}/in_proj_bias", 3 * embed_dim))
+        given.append(unit(f"{key}/out_proj.weight", embed_dim, embed_dim))
+        if bias:
+            given.append(unit(f"{key}/out_proj.bias", embed_dim))
+        module = torch.nn.MultiheadAttention(embed_dim, num_heads, bias=bias, batch_first=batch_first, dtype=torch.float64)
+        names = ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"][::1 if bias else 2]
+
+        def run(*t):
+            qkv = t[:len(inputs)] if len(inputs) > 1 else (t[0],) * 3
+            rows, keys = (x.shape[1 if batch_first else 0] for x in qkv[:2])
+            mask = torch.ones(rows, keys, dtype=torch.bool).triu(1) if is_causal else None
+            padding = torch.arange(keys) >= torch.tensor(lengths).reshape(-1, 1) if lengths else None
+            return torch.func.functional_call(module, dict(zip(names, t[-len(names):])), qkv,
+                                              {"key_padding_mask": padding, "attn_mask": mask, "need_weights": False})[0]
+        family.add("multihead_attention", name, run, given, embed_dim=embed_dim, num_heads=num_heads, operands=len(inputs),
+                   bias=bias, batch_first=batch_first, is_causal=is_causal, has_lengths=bool(lengths))
+
+    case("self", 8, 2, [(2, 5, 8)])
+    case("causal", 6, 3, [(1, 4, 6)], is_causal=True)
+    case("sequence_first", 8, 2, [(5, 2, 8)], batch_first=False)
+    case("cross", 8, 4, [(2, 3, 8), (2, 6, 8), (2, 6, 8)], batch_first=True)
+    case("no_bias", 4, 1, [(2, 3, 4)], bias=False)
+    case("lengths", 8, 2, [(3, 4, 8)], lengths=[4, 1, 2])
     return family
 
 
@@ -707,7 +829,8 @@ def schedule():
 
 
 def main():
-    for family in (conv, pool, resize, norm, softmax, loss, margin, activation, matmul, reduce, gather, scan, sort, update, schedule):
+    for family in (conv, pool, resize, norm, softmax, attention, multihead_attention, loss, margin, activation, matmul, reduce, gather, scan, sort,
+                   recurrent, update, schedule):
         family().write()
 
 
