@@ -309,7 +309,7 @@ bool is_text_data(const std::string& path) {
   return is_table(path) || (fs::is_directory(path) && !table_of(path, "train").empty());
 }
 
-TextSplits open_texts(const std::string& path, const TextOptions& options) {
+TextSplits open_texts(const std::string& path, const TextDataOptions& options) {
   require_length(options.sequence_length);
   const std::string table = table_of(path, "train");
   if (table.empty())

@@ -89,7 +89,7 @@ class TextDataset final : public Dataset {
   std::vector<std::string> class_names_;
 };
 
-struct TextOptions {
+struct TextDataOptions {
   Tokenisation tokenisation{};
   std::int64_t sequence_length = 64;
   VocabularyOptions vocabulary{.min_count = 2, .max_size = 30000};
@@ -109,7 +109,7 @@ bool is_text_data(const std::string& path);
 // `path` is a folder with train.tsv (or .csv), or a table. Beside one named train.tsv, test.tsv is the test
 // part and dev.tsv, val.tsv, valid.tsv or validation.tsv the validation part; where one is missing the other
 // is both. Of any other table, and where both are missing, a share of the rows is the test part.
-TextSplits open_texts(const std::string& path, const TextOptions& options = {});
+TextSplits open_texts(const std::string& path, const TextDataOptions& options = {});
 
 // All rows of one table, or of a folder's test part, for a network that was trained with this preparation and
 // these classes (names, or only their number).

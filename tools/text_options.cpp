@@ -30,7 +30,7 @@ void TextArguments::add_to(CLI::App& app) {
 
 TextSplits TextArguments::open(const std::string& data, std::int64_t sequence_length,
                                std::int64_t vocabulary_size, double test_share) const {
-  TextOptions o;
+  TextDataOptions o;
   o.tokenisation = {tokens == "words" ? TokenKind::Words : TokenKind::Characters, !keep_case};
   o.sequence_length = sequence_length;
   o.vocabulary = {min_count, vocabulary_size};

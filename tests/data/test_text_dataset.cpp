@@ -107,7 +107,7 @@ TEST(TextDataset, ClassesAreNamedByAFileOrByTheLabels) {
   const TempDir dir;
   write_raw(dir / "train.csv", "label,text\nsad,oh no\nglad,oh yes\nglad,yes\n");
   write_raw(dir / "dev.csv", "label,text\nsad,no\n");
-  TextOptions o{.vocabulary = {.min_count = 1}, .columns = {.text = 2, .label = 1, .header = true}};
+  TextDataOptions o{.vocabulary = {.min_count = 1}, .columns = {.text = 2, .label = 1, .header = true}};
   const TextSplits named = open_texts(dir.path(), o);
   EXPECT_EQ(named.train->class_names(), (std::vector<std::string>{"glad", "sad"}));
   EXPECT_EQ(named.test->label(0), 1);
@@ -139,7 +139,7 @@ TEST(TextDataset, OneTableIsDividedByItsTexts) {
 TEST(TextDataset, SaysWhatIsWrongWithARowAndWhere) {
   const TempDir dir;
   write_raw(dir / "test.tsv", "good\t1\n");
-  const auto refused = [&](const std::string& table, const TextOptions& o = {}) {
+  const auto refused = [&](const std::string& table, const TextDataOptions& o = {}) {
     write_raw(dir / "train.tsv", table);
     return message_of<FormatError>([&] { open_texts(dir.path(), o); });
   };
