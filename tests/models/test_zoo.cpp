@@ -378,9 +378,8 @@ TEST(Zoo, DocumentedSizesAreRight) {
     const ModelSize size = model_size(m.name);
     char gmacs[32];
     std::snprintf(gmacs, sizeof gmacs, "%.3g", static_cast<double>(size.multiply_adds) * 1e-9);
-    const std::string row =
-        cat("| `", m.name, "` | ", m.sequence_length, " x ", m.vocabulary, " | ", m.least_length, " | ",
-            with_commas(size.parameters), " | ", gmacs, " |");
+    const std::string row = cat("| `", m.name, "` | ", m.sequence_length, " x ", m.vocabulary, " | ",
+                                m.least_length, " | ", with_commas(size.parameters), " | ", gmacs, " |");
     EXPECT_NE(page.find(row), std::string::npos) << "docs/models.md lacks:\n" << row;
   }
 }
