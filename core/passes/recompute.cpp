@@ -4,7 +4,8 @@
 // Candidates are elementwise nodes whose result spans the step with the most bytes alive, unread at that
 // step, and whose late readers are backward nodes. The largest goes first. One is taken when the peak falls
 // by at least half of its bytes, so a node is repeated only for memory, and only where what it reads is alive
-// anyway. Lifetimes are those of the graph: views and results in place share memory as in the plan, library
+// anyway. A value of less than 256 KiB is kept: it stays in a cache, and its node would cost a launch.
+// Lifetimes are those of the graph: views and results in place share memory as in the plan, library
 // workspaces are not known yet.
 #include <algorithm>
 #include <optional>
@@ -61,6 +62,7 @@ class Recomputation {
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffffu;
+  static constexpr std::size_t kLeast = 256 << 10;
 
   const Node& node(std::uint32_t i) const { return g_.nodes()[i]; }
   std::size_t bytes(std::uint32_t i) const { return g_.type(node(i).outputs[0]).bytes(); }
@@ -75,6 +77,7 @@ class Recomputation {
     const auto users = g_.users();
     for (std::uint32_t i = 0; i < peak; ++i) {
       if (!cheap(node(i)) || fixed_[node(i).outputs[0].index] || node(i).name.starts_with("grad/")) continue;
+      if (bytes(i) < kLeast) continue;
       std::uint32_t late = kNone;
       bool read_at_peak = false, backward = true;
       for (const NodeId u : users[node(i).outputs[0].index]) {

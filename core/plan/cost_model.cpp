@@ -34,6 +34,12 @@ struct Placed {
   Work work;
 };
 constexpr Placed kPlaced[] = {{"matmul", Work::Product},
+                              {"lstm", Work::Product},
+                              {"lstm_grad", Work::Product},
+                              {"gru", Work::Product},
+                              {"gru_grad", Work::Product},
+                              {"rnn", Work::Product},
+                              {"rnn_grad", Work::Product},
                               {"conv2d", Work::Convolution},
                               {"conv2d_sums", Work::Convolution},
                               {"conv2d_grad_input", Work::ConvolutionGradInput},

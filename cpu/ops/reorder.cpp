@@ -1,10 +1,10 @@
-// reorder: the same tensor in another layout. oneDNN does f32, and bf16 where it computes in it; other dtypes
-// are permuted by their element size.
+// reorder: the same tensor in another layout. oneDNN does f32 and blocked layouts of bf16 where it computes
+// in it; the rest is moved by the size of its elements.
 #include <cstring>
 
 #include "core/ops/view.h"
 #include "cpu/onednn.h"
-#include "cpu/parallel.h"
+#include "cpu/strided_copy.h"
 
 namespace ingot::cpu {
 
@@ -66,50 +66,26 @@ std::array<std::int64_t, Shape::kMaxRank> strides_of(const TensorType& t) {
   return s;
 }
 
-// Walks the output in memory order and gathers.
-template <class T>
-StepFn permute(const TensorType& in, const TensorType& out, int threads) {
-  const int rank = out.shape.rank();
-  const auto source = strides_of(in);
-  std::array<std::int64_t, Shape::kMaxRank> extent{}, stride{};
-  for (int i = 0; i < rank; ++i) {
-    const int axis = out.layout.is_row_major() ? i : out.layout.order[static_cast<std::size_t>(i)];
-    extent[static_cast<std::size_t>(i)] = out.shape[axis];
-    stride[static_cast<std::size_t>(i)] = source[static_cast<std::size_t>(axis)];
-  }
-  const std::int64_t row = extent[static_cast<std::size_t>(rank - 1)], rows = out.numel() / row;
-  const std::int64_t step = stride[static_cast<std::size_t>(rank - 1)];
-  const int parts = useful_threads(threads, out.numel());
-  return [=](void* const* inputs, void* const* outputs, void*) {
-    const T* x = static_cast<const T*>(inputs[0]);
-    T* y = static_cast<T*>(outputs[0]);
-    parallel_ranges(parts, rows, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        std::int64_t offset = 0, rest = r;
-        for (int i = rank - 2; i >= 0; --i) {
-          offset += rest % extent[static_cast<std::size_t>(i)] * stride[static_cast<std::size_t>(i)];
-          rest /= extent[static_cast<std::size_t>(i)];
-        }
-        for (std::int64_t j = 0; j < row; ++j) y[r * row + j] = x[offset + j * step];
-      }
-    });
-  };
-}
-
-std::unique_ptr<Step> lower_permute(const Problem& p) {
+// An element is moved, whatever its type means.
+std::unique_ptr<Step> lower_strided(const Problem& p) {
   const TensorType &in = p.in(0), &out = p.out();
   if (in.layout.is_blocked() || out.layout.is_blocked() || in.numel() == 0) return nullptr;
-  const int threads = p.target.threads;
-  switch (size_of(in.dtype)) {
-    case 1:
-      return make_step("permute", permute<std::uint8_t>(in, out, threads));
-    case 2:
-      return make_step("permute", permute<std::uint16_t>(in, out, threads));
-    case 4:
-      return make_step("permute", permute<std::uint32_t>(in, out, threads));
-    default:
-      return make_step("permute", permute<std::uint64_t>(in, out, threads));
-  }
+  const auto from = strides_of(in), to = strides_of(out);
+  std::vector<StridedCopy::Dim> dims;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(in.shape.rank()); ++i)
+    dims.push_back({in.shape[static_cast<int>(i)], from[i], to[i]});
+  return make_step("copy", [copy = StridedCopy(std::move(dims), size_of(in.dtype)),
+                            threads = p.target.threads](void* const* inputs, void* const* outputs, void*) {
+    copy.run(inputs[0], outputs[0], threads);
+  });
+}
+// Of 16 bits, two to seven times as fast as oneDNN, but where the result's channels, side by side, fill no
+// vector.
+std::unique_ptr<Step> lower_strided_16(const Problem& p) {
+  const TensorType& out = p.out();
+  if (size_of(out.dtype) != 2 || out.shape.rank() == 0 || out.layout.is_blocked()) return nullptr;
+  if (lies_channels_last(out) && out.shape[1] < 8) return nullptr;
+  return lower_strided(p);
 }
 
 // Blocked layouts of dtypes that oneDNN does not know: element by element, padding cleared first.
@@ -136,7 +112,8 @@ std::unique_ptr<Step> lower_any(const Problem& p) {
 }  // namespace
 
 void add_reorder(LoweringTable& t) {
-  for (const LowerFn lower : {lower_copy, lower_view, lower_onednn, lower_permute, lower_any})
+  for (const LowerFn lower :
+       {lower_copy, lower_view, lower_strided_16, lower_onednn, lower_strided, lower_any})
     t.add("reorder", {.lower = lower, .layouts = layouts_reorder});
 }
 

@@ -591,6 +591,49 @@ def scan():
     return family
 
 
+def recurrent():
+    """inputs: x, the states (h0, of lstm c0), the parameters in the order of the state dict, lengths; outputs: y and the last states."""
+    family = Family("recurrent")
+    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+
+    def case(op, name, steps, rows, inputs, hidden, lengths=None, states=True, num_layers=1, bias=True, bidirectional=False,
+             **options):
+        module = kinds[op](inputs, hidden, num_layers, bias=bias, bidirectional=bidirectional, dtype=torch.float64, **options)
+        keys = [k for k, _ in module.named_parameters()]
+        directions = 2 if bidirectional else 1
+        given = [unit(f"{op}/{name}/x", steps, rows, inputs)]
+        count = (2 if op == "lstm" else 1) if states else 0
+        given += [unit(f"{op}/{name}/state/{k}", num_layers * directions, rows, hidden) for k in range(count)]
+        given += [unit(f"{op}/{name}/{k}", *p.shape) for k, p in module.named_parameters()]
+        if lengths:
+            given.append(indices(lengths))
+
+        def run(x, *rest):
+            start = rest[:count]
+            parameters = dict(zip(keys, rest[count:]))
+            first = (tuple(start) if op == "lstm" else start[0]) if states else None
+            packed = x
+            if lengths:
+                packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+            y, last = torch.func.functional_call(module, parameters, (packed, first))
+            if lengths:
+                y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=steps)
+            return (y, *last) if op == "lstm" else (y, last)
+
+        family.add(op, name, run, given, num_layers=num_layers, bias=bias, bidirectional=bidirectional, hidden=hidden,
+                   states=states, lengths=lengths is not None, nonlinearity=options.get("nonlinearity", ""))
+
+    for op in kinds:
+        case(op, "plain", 3, 2, 4, 3)
+        case(op, "from_zero_without_bias", 2, 3, 2, 4, states=False, bias=False)
+        case(op, "one_step", 1, 2, 3, 2)
+        case(op, "both_directions", 3, 2, 2, 3, bidirectional=True)
+        case(op, "lengths", 4, 3, 2, 2, lengths=[2, 4, 1])
+        case(op, "stacked_both_lengths", 4, 3, 2, 3, lengths=[3, 1, 4], num_layers=2, bidirectional=True)
+    case("rnn", "relu", 3, 2, 4, 3, nonlinearity="relu", num_layers=2)
+    return family
+
+
 def sort():
     family = Family("sort")
     for axis in (0, 1, -1):
@@ -786,7 +829,8 @@ def schedule():
 
 
 def main():
-    for family in (conv, pool, resize, norm, softmax, attention, multihead_attention, loss, margin, activation, matmul, reduce, gather, scan, sort, update, schedule):
+    for family in (conv, pool, resize, norm, softmax, attention, multihead_attention, loss, margin, activation, matmul, reduce, gather, scan, sort,
+                   recurrent, update, schedule):
         family().write()
 
 

@@ -230,16 +230,16 @@ output "s" = %s
 
 // Two layers whose activations the backward pass reads: their pre-activations are kept anyway.
 constexpr const char* kTwoActivations = R"(
-%x = input "x" : f32[8, 64]
+%x = input "x" : f32[2048, 64]
 %w = state "w" : f32[64, 64] parameter uniform(-0.5, 0.5)
-%h = matmul(%x, %w) : f32[8, 64]
-%a = gelu(%h) : f32[8, 64]  # act1
-%i = matmul(%a, %w) : f32[8, 64]
-%b = gelu(%i) : f32[8, 64]  # act2
+%h = matmul(%x, %w) : f32[2048, 64]
+%a = gelu(%h) : f32[2048, 64]  # act1
+%i = matmul(%a, %w) : f32[2048, 64]
+%b = gelu(%i) : f32[2048, 64]  # act2
 %y = reduce_sum(%b) {axes=[0, 1]} : f32[]
-%t = mul(%b, %i) : f32[8, 64]  # grad/act2
-%s = mul(%t, %a) : f32[8, 64]  # grad/matmul
-%u = mul(%s, %h) : f32[8, 64]  # grad/act1
+%t = mul(%b, %i) : f32[2048, 64]  # grad/act2
+%s = mul(%t, %a) : f32[2048, 64]  # grad/matmul
+%u = mul(%s, %h) : f32[2048, 64]  # grad/act1
 output "y" = %y
 output "u" = %u
 )";
@@ -247,20 +247,28 @@ output "u" = %u
 TEST(Recompute, RepeatsAnActivationThatMakesThePeak) {
   const std::string after = run(recompute_cheap_values, kTwoActivations);
   EXPECT_EQ(after, canonical(R"(
-%x = input "x" : f32[8, 64]
+%x = input "x" : f32[2048, 64]
 %w = state "w" : f32[64, 64] parameter uniform(-0.5, 0.5)
-%h = matmul(%x, %w) : f32[8, 64]
-%a = gelu(%h) : f32[8, 64]
-%i = matmul(%a, %w) : f32[8, 64]
-%b = gelu(%i) : f32[8, 64]
+%h = matmul(%x, %w) : f32[2048, 64]
+%a = gelu(%h) : f32[2048, 64]
+%i = matmul(%a, %w) : f32[2048, 64]
+%b = gelu(%i) : f32[2048, 64]
 %y = reduce_sum(%b) {axes=[0, 1]} : f32[]
-%t = mul(%b, %i) : f32[8, 64]
-%c = gelu(%h) : f32[8, 64]
-%s = mul(%t, %c) : f32[8, 64]
-%u = mul(%s, %h) : f32[8, 64]
+%t = mul(%b, %i) : f32[2048, 64]
+%c = gelu(%h) : f32[2048, 64]
+%s = mul(%t, %c) : f32[2048, 64]
+%u = mul(%s, %h) : f32[2048, 64]
 output "y" = %y
 output "u" = %u
 )"));
+}
+
+// The same of 100 KiB each: what that frees is not worth a step.
+TEST(Recompute, LeavesWhatIsSmall) {
+  std::string text = kTwoActivations;
+  for (std::size_t at = 0; (at = text.find("[2048, 64]", at)) != std::string::npos;)
+    text.replace(at, 10, "[400, 64]");
+  EXPECT_EQ(run(recompute_cheap_values, text), canonical(text));
 }
 
 // Here nothing else keeps the operand: repeating would keep it instead of the result.

@@ -1,0 +1,2 @@
+#define INGOT_SIMD_TABLE recurrent_kernels_base
+#include "cpu/simd/recurrent.inc"

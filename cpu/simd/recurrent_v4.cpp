@@ -1,0 +1,2 @@
+#define INGOT_SIMD_TABLE recurrent_kernels_v4
+#include "cpu/simd/recurrent.inc"
