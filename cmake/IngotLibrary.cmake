@@ -67,7 +67,8 @@ set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/backen
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise, and loops that call others which vectorise: nothing
 # here gains by -O3's copies of them.
-set_property(SOURCE data/mix.cpp data/pixel_ops.cpp cpu/ops/group_norm.cpp cpu/ops/sort.cpp APPEND PROPERTY COMPILE_OPTIONS
+set_property(SOURCE data/mix.cpp data/pixel_ops.cpp cpu/ops/attention.cpp cpu/ops/group_norm.cpp cpu/ops/sort.cpp
+  APPEND PROPERTY COMPILE_OPTIONS
   "$<$<CONFIG:Release>:-O2>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
