@@ -92,6 +92,10 @@ const Problem kProblems[] = {
     {"softmax_grad f32[1024, 1024] f32[1024, 1024]"},
     {"log_softmax f32[1024, 1000]"},
     {"log_softmax_grad f32[1024, 1000] f32[1024, 1000]"},
+    {"attention f32[1, 8, 1024, 64] f32[1, 8, 1024, 64] f32[1, 8, 1024, 64] {causal=true}"},
+    {"attention f32[1, 8, 4096, 64] f32[1, 8, 4096, 64] f32[1, 8, 4096, 64]"},
+    {"attention_grad f32[1, 8, 1024, 64] f32[1, 8, 1024, 64] f32[1, 8, 1024, 64] f32[1, 8, 1024, 64] f32[1, "
+     "8, 1024, 64] f32[1, 8, 1024] {causal=true}"},
     {"softmax_cross_entropy f32[128, 1000] i32[128]", 1000},
     {"softmax_cross_entropy_grad f32[128] f32[128, 1000] i32[128] f32[128]", 1000},
     {"reduce_sum f32[4096, 1024] {axes=[1]}"},

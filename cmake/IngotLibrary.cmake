@@ -57,7 +57,7 @@ file(GLOB once_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/io/*.cpp ${PROJECT_SOURCE_DIR}/layers/*.cpp ${PROJECT_SOURCE_DIR}/models/*.cpp
   ${PROJECT_SOURCE_DIR}/optim/*.cpp)
 list(REMOVE_ITEM once_sources ${PROJECT_SOURCE_DIR}/core/runtime/session.cpp ${PROJECT_SOURCE_DIR}/core/runtime/step.cpp)
-set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/backend.cpp cuda/backend/choice.cpp cuda/backend/queue.cpp
+set_property(SOURCE ${once_sources} core/ir/tensor.cpp core/plan/cost_model.cpp cuda/backend/backend.cpp cuda/backend/choice.cpp cuda/backend/queue.cpp
   train/detection_metrics.cpp train/explain.cpp train/freeze.cpp
   train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp train/verification_metrics.cpp data/boxes.cpp data/detection.cpp
   data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp data/png_write.cpp
@@ -65,10 +65,11 @@ set_property(SOURCE ${once_sources} core/plan/cost_model.cpp cuda/backend/backen
   cpu/backend.cpp cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/concat_norm.cpp cpu/ops/conv.cpp
   cpu/ops/norm.cpp cpu/ops/recurrent.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
-# Loops over an image's bytes, of which some look up tables and some vectorise, and loops that call others which vectorise: nothing
-# here gains by -O3's copies of them.
-set_property(SOURCE data/mix.cpp data/pixel_ops.cpp cpu/ops/group_norm.cpp cpu/ops/sort.cpp APPEND PROPERTY COMPILE_OPTIONS
-  "$<$<CONFIG:Release>:-O2>")
+# Loops over an image's bytes, of which some look up tables and some vectorise, loops that call others which vectorise, and searches
+# that branch: nothing here gains by -O3's copies of them.
+set_property(SOURCE core/plan/memory_plan.cpp core/runtime/session.cpp cpu/ops/gather.cpp cpu/ops/group_norm.cpp cpu/ops/pool.cpp cpu/ops/reduce.cpp
+  cpu/ops/reorder.cpp cpu/ops/sort.cpp cpu/ops/update.cpp cpu/ops/view.cpp cpu/winograd.cpp data/mix.cpp data/pixel_ops.cpp APPEND PROPERTY
+  COMPILE_OPTIONS "$<$<CONFIG:Release>:-O2>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
 # 7,000 relocations of tables of pointers in a bit each instead of 24 bytes. The loader must know the form, which glibc does
@@ -107,7 +108,8 @@ foreach(level 3 4)
     set_source_files_properties(${simd_sources} PROPERTIES COMPILE_OPTIONS "${simd_flags}")
   endif()
 endforeach()
-# Everywhere else a product and a sum round twice, so that fused and plain graphs agree; the sums of a convolution and of a
-# recurrent network's products may fuse.
-file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/conv_*.cpp ${PROJECT_SOURCE_DIR}/cpu/simd/recurrent_*.cpp)
+# Everywhere else a product and a sum round twice, so that fused and plain graphs agree; the sums of a convolution, of attention and
+# of a recurrent network's products may fuse.
+file(GLOB simd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cpu/simd/conv_*.cpp ${PROJECT_SOURCE_DIR}/cpu/simd/attention_*.cpp
+  ${PROJECT_SOURCE_DIR}/cpu/simd/recurrent_*.cpp)
 set_property(SOURCE ${simd_sources} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)

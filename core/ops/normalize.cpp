@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/ops/compose.h"
 #include "core/ops/conv.h"
@@ -50,6 +51,42 @@ Value instance_norm(Value x, Value gamma, Value beta, double eps, SourceLoc loc)
     call.refuse(cat("x [N, C, ...] must have more than one pixel, got ", to_string(x.type()),
                     "; of one the mean is the value itself"));
   return by_groups(call, x, x.dim(1), gamma, beta, eps);
+}
+
+Value rms_norm(Value x, const Shape& normalized_shape, Value weight, std::optional<double> eps,
+               SourceLoc loc) {
+  const Composed call(x, "rms_norm", loc);
+  call.require_floating(x, "x");
+  const int first = x.rank() - normalized_shape.rank();
+  Axes axes;
+  bool fits = first >= 0 && normalized_shape.rank() > 0;
+  for (int i = 0; fits && i < normalized_shape.rank(); ++i) {
+    fits = x.dim(first + i) == normalized_shape[i];
+    axes.push_back(first + i);
+  }
+  if (!fits)
+    call.refuse(
+        cat("the last axes of x must be ", to_string(normalized_shape), ", got ", to_string(x.type())));
+  if (weight.defined() && (!(weight.shape() == normalized_shape) ||
+                           (weight.dtype() != x.dtype() && weight.dtype() != DType::F32)))
+    call.refuse(cat("weight must be ", to_string(TensorType{x.dtype(), normalized_shape}), " or f32, got ",
+                    to_string(weight.type())));
+  if (eps && !(*eps >= 0.0)) call.refuse_use(cat("eps must not be negative, got ", *eps));
+  const auto smallest = [&] {
+    switch (x.dtype()) {
+      case DType::F64:
+        return std::numeric_limits<double>::epsilon();
+      case DType::F16:
+        return 0x1p-10;
+      case DType::BF16:
+        return 0x1p-7;
+      default:
+        return 0x1p-23;
+    }
+  };
+  const Value y = mul(x, rsqrt(add(mean(square(x), axes, true), eps ? *eps : smallest())));
+  if (!weight.defined()) return y;
+  return mul(y, weight.dtype() == x.dtype() ? weight : cast(weight, x.dtype()));
 }
 
 Value local_response_norm(Value x, std::int64_t size, const LocalResponseNormArgs& a, SourceLoc loc) {

@@ -1,5 +1,6 @@
 // Normalisations as functions: over groups of channels and over each image's channels (both the op
-// group_norm), over neighbouring channels, and of vectors to length 1 (made of other ops).
+// group_norm), over neighbouring channels, of rows by their mean square, and of vectors to length 1 (made of
+// other ops).
 //
 // Names and arguments are those of torch.nn.functional. Gradients are those of the ops they are made of.
 //
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "core/op/builder.h"
 
@@ -37,5 +39,12 @@ Value local_response_norm(Value x, std::int64_t size, const LocalResponseNormArg
 // finite.
 Value normalize(Value x, double p = 2.0, std::int64_t axis = 1, double eps = 1e-12,
                 SourceLoc loc = SourceLoc::current());
+
+// x / sqrt(mean x^2 + eps) weight, the mean taken over the last axes, whose sizes are `normalized_shape`
+// (Zhang and Sennrich 2019, arXiv 1910.07467). weight has that shape and x's dtype or f32; empty: 1. eps is
+// by default the epsilon of x's dtype, as in PyTorch. Throws ShapeError when x does not end in
+// normalized_shape.
+Value rms_norm(Value x, const Shape& normalized_shape, Value weight = {}, std::optional<double> eps = {},
+               SourceLoc loc = SourceLoc::current());
 
 }  // namespace ingot

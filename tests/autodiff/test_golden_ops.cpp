@@ -8,6 +8,7 @@
 
 #include "core/autodiff/differentiate.h"
 #include "core/ops/arc_face.h"
+#include "core/ops/attention.h"
 #include "core/ops/box_loss.h"
 #include "core/ops/conv.h"
 #include "core/ops/conv_transpose.h"
@@ -105,6 +106,13 @@ Values normalise(const Attributes& a, const Values& in) {
   return {r[0], r[3], r[4]};
 }
 
+// PyTorch has no lengths, so the cases store them as i64.
+Values attend(const Attributes& a, const Values& in) {
+  ScaledDotProductAttentionArgs args{a.flag("is_causal"), a.number("scale")};
+  if (in.size() > 3) args.lengths = cast(in[3], DType::I32);
+  return {scaled_dot_product_attention(in[0], in[1], in[2], args)};
+}
+
 Values both(const Selected& s) {
   return {s.values, s.count};
 }
@@ -137,6 +145,13 @@ const std::map<std::string, Build>& builders() {
        [](auto& a, auto& in) {
          return Values{instance_norm(in[0], given(in, 1), given(in, 2), a.number("eps"))};
        }},
+      {"rms_norm",
+       [](auto& a, auto& in) {
+         std::optional<double> eps;
+         if (a.has("eps")) eps = a.number("eps");
+         return Values{rms_norm(in[0], Shape(a.list("normalized_shape")), given(in, 1), eps)};
+       }},
+      {"scaled_dot_product_attention", attend},
       {"local_response_norm",
        [](auto& a, auto& in) {
          return Values{
@@ -316,8 +331,9 @@ TEST_P(GoldenOps, MatchPyTorch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenOps,
-                         ::testing::Values("activation", "conv", "gather", "loss", "margin", "matmul", "norm",
-                                           "pool", "reduce", "resize", "scan", "softmax", "sort"),
+                         ::testing::Values("activation", "attention", "conv", "gather", "loss", "margin",
+                                           "matmul", "norm", "pool", "reduce", "resize", "scan", "softmax",
+                                           "sort"),
                          [](const auto& family) { return std::string(family.param); });
 
 struct Rule {

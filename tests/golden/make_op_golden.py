@@ -661,6 +661,85 @@ def sort():
     return family
 
 
+def attention():
+    """Lengths, where a case has them, are the last input; every sample has a key, for PyTorch makes NaN of none."""
+    family = Family("attention")
+
+    def sdpa(name, q, k, v, is_causal=False, scale=0.0, lengths=None):
+        op = "scaled_dot_product_attention"
+        inputs = [unit(f"{op}/{name}/{n}", *shape, scale=2.0) for n, shape in zip("qkv", (q, k, v))]
+        mask = None
+        if lengths:
+            inputs.append(indices(lengths))
+            mask = torch.arange(k[-2]) < torch.tensor(lengths).reshape(-1, 1, 1, 1)
+        family.add(op, name, lambda q, k, v, *_: F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=is_causal, scale=scale or None, enable_gqa=q.shape[1] != k.shape[1]),
+            inputs, is_causal=is_causal, scale=scale)
+
+    sdpa("plain", (2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 5))
+    sdpa("causal", (1, 2, 5, 4), (1, 2, 5, 4), (1, 2, 5, 4), is_causal=True)
+    # PyTorch's causal mask is aligned at the top left.
+    sdpa("causal_more_keys", (1, 2, 3, 4), (1, 2, 6, 4), (1, 2, 6, 4), is_causal=True)
+    sdpa("causal_more_rows", (1, 2, 6, 4), (1, 2, 3, 4), (1, 2, 3, 4), is_causal=True)
+    sdpa("scale", (1, 1, 4, 3), (1, 1, 4, 3), (1, 1, 4, 3), scale=1.5)
+    sdpa("grouped", (2, 4, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4))
+    sdpa("one_row", (2, 4, 1, 8), (2, 1, 9, 8), (2, 1, 9, 8))
+    sdpa("lengths", (3, 2, 4, 4), (3, 2, 5, 4), (3, 2, 5, 4), lengths=[5, 1, 3])
+    sdpa("one_head", (2, 4, 3), (2, 5, 3), (2, 5, 2))
+
+    def rms(name, x, normalized_shape, weight=True, eps=None, **spread):
+        inputs = [unit(f"rms_norm/{name}/x", *x, **spread)]
+        if weight:
+            inputs.append(unit(f"rms_norm/{name}/weight", *normalized_shape, offset=1.0))
+        attrs = {} if eps is None else {"eps": eps}
+        family.add("rms_norm", name, lambda x, w=None: F.rms_norm(x, normalized_shape, w, eps), inputs,
+                   normalized_shape=list(normalized_shape), **attrs)
+
+    rms("rows", (3, 5), (5,))
+    rms("plane", (2, 3, 4), (3, 4), eps=1e-3)
+    rms("bare", (2, 3, 4), (4,), weight=False, eps=0.1)
+    rms("tiny", (2, 4), (4,), scale=1e-8)
+    return family
+
+
+def multihead_attention():
+    """inputs: q, k, v (one, where they are the same), lengths where the case has them, then in_proj_weight, in_proj_bias,
+    out_proj.weight, out_proj.bias, or without bias two of them."""
+    family = Family("multihead_attention")
+
+    def case(name, embed_dim, num_heads, inputs, bias=True, batch_first=True, is_causal=False, lengths=None):
+        key = f"multihead_attention/{name}"
+        given = [unit(f"{key}/{i}", *shape) for i, shape in enumerate(inputs)]
+        if lengths:
+            given.append(indices(lengths))
+        given.append(unit(f"{key}/in_proj_weight", 3 * embed_dim, embed_dim))
+        if bias:
+            given.append(unit(f"{key}/in_proj_bias", 3 * embed_dim))
+        given.append(unit(f"{key}/out_proj.weight", embed_dim, embed_dim))
+        if bias:
+            given.append(unit(f"{key}/out_proj.bias", embed_dim))
+        module = torch.nn.MultiheadAttention(embed_dim, num_heads, bias=bias, batch_first=batch_first, dtype=torch.float64)
+        names = ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"][::1 if bias else 2]
+
+        def run(*t):
+            qkv = t[:len(inputs)] if len(inputs) > 1 else (t[0],) * 3
+            rows, keys = (x.shape[1 if batch_first else 0] for x in qkv[:2])
+            mask = torch.ones(rows, keys, dtype=torch.bool).triu(1) if is_causal else None
+            padding = torch.arange(keys) >= torch.tensor(lengths).reshape(-1, 1) if lengths else None
+            return torch.func.functional_call(module, dict(zip(names, t[-len(names):])), qkv,
+                                              {"key_padding_mask": padding, "attn_mask": mask, "need_weights": False})[0]
+        family.add("multihead_attention", name, run, given, embed_dim=embed_dim, num_heads=num_heads, operands=len(inputs),
+                   bias=bias, batch_first=batch_first, is_causal=is_causal, has_lengths=bool(lengths))
+
+    case("self", 8, 2, [(2, 5, 8)])
+    case("causal", 6, 3, [(1, 4, 6)], is_causal=True)
+    case("sequence_first", 8, 2, [(5, 2, 8)], batch_first=False)
+    case("cross", 8, 4, [(2, 3, 8), (2, 6, 8), (2, 6, 8)], batch_first=True)
+    case("no_bias", 4, 1, [(2, 3, 4)], bias=False)
+    case("lengths", 8, 2, [(3, 4, 8)], lengths=[4, 1, 2])
+    return family
+
+
 def update():
     """inputs: the parameter, then one gradient per step; outputs: the parameter after each step."""
     family = Family("update")
@@ -750,7 +829,8 @@ def schedule():
 
 
 def main():
-    for family in (conv, pool, resize, norm, softmax, loss, margin, activation, matmul, reduce, gather, scan, sort, recurrent, update, schedule):
+    for family in (conv, pool, resize, norm, softmax, attention, multihead_attention, loss, margin, activation, matmul, reduce, gather, scan, sort,
+                   recurrent, update, schedule):
         family().write()
 
 

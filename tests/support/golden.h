@@ -56,8 +56,8 @@ struct OpCase {
   std::string title() const { return op + "/" + name; }
 };
 
-// Families: activation conv gather loss margin matmul norm pool recurrent reduce resize scan schedule softmax
-// sort update.
+// Families: activation attention conv gather loss margin matmul multihead_attention norm pool recurrent reduce
+// resize scan schedule softmax sort update.
 std::vector<OpCase> op_cases(const std::string& family);
 // Those of one op.
 std::vector<OpCase> op_cases(const std::string& family, const std::string& op);
