@@ -67,8 +67,8 @@ set_property(SOURCE ${once_sources} core/ir/tensor.cpp core/plan/cost_model.cpp 
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise, loops that call others which vectorise, and searches
 # that branch: nothing here gains by -O3's copies of them.
-set_property(SOURCE core/plan/memory_plan.cpp core/runtime/session.cpp cpu/ops/gather.cpp cpu/ops/group_norm.cpp cpu/ops/pool.cpp cpu/ops/reduce.cpp
-  cpu/ops/reorder.cpp cpu/ops/sort.cpp cpu/ops/update.cpp cpu/ops/view.cpp cpu/winograd.cpp data/mix.cpp data/pixel_ops.cpp APPEND PROPERTY
+set_property(SOURCE core/plan/memory_plan.cpp core/runtime/session.cpp cpu/ops/attention.cpp cpu/ops/gather.cpp cpu/ops/group_norm.cpp cpu/ops/pool.cpp
+  cpu/ops/reduce.cpp cpu/ops/reorder.cpp cpu/ops/sort.cpp cpu/ops/update.cpp cpu/ops/view.cpp cpu/winograd.cpp data/mix.cpp data/pixel_ops.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-O2>")
 target_link_options(ingot PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map -Wl,--no-undefined -Wl,--gc-sections)
 set_property(TARGET ingot APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)

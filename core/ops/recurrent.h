@@ -18,11 +18,18 @@
 // weights and of x. So these run on each backend's fastest products and in the compute type of mixed
 // precision, nobody computes the gradient of an x that is data, and a kernel for the ops is short:
 //
-//   lstm       (p[T, N, 4H], w_hh, h0, c0, [lengths]) -> y[T, N, H], h_n, c_n, gates[T, N, 4H], cells[T, N,
-//   H] gru        (p[T, N, 3H], w_hh, b_hn[H], h0, [lengths]) -> y, h_n, gates[T, N, 4H] rnn        (p[T, N,
-//   H], w_hh, h0, [lengths]) -> y, h_n lstm_grad  (dy, dh_n, dc_n, w_hh, c0, gates, cells, [lengths]) -> dp,
-//   dh0, dc0 gru_grad   (dy, dh_n, w_hh, h0, y, gates, [lengths]) -> dp, dr[T, N, 3H], dh0 rnn_grad   (dy,
-//   dh_n, w_hh, y, [lengths]) -> dp, dh0
+//   lstm(p[T, N, 4H], w_hh, h0, c0, [lengths])
+//       -> y[T, N, H], h_n, c_n, gates[T, N, 4H], cells[T, N, H]
+//   gru(p[T, N, 3H], w_hh, b_hn[H], h0, [lengths])
+//       -> y, h_n, gates[T, N, 4H]
+//   rnn(p[T, N, H], w_hh, h0, [lengths])
+//       -> y, h_n
+//   lstm_grad(dy, dh_n, dc_n, w_hh, c0, gates, cells, [lengths])
+//       -> dp, dh0, dc0
+//   gru_grad(dy, dh_n, w_hh, h0, y, gates, [lengths])
+//       -> dp, dr[T, N, 3H], dh0
+//   rnn_grad(dy, dh_n, w_hh, y, [lengths])
+//       -> dp, dh0
 //
 // p is the projection with the biases that may be added to it: all but b_hn, which r multiplies. gates are
 // those after their functions, of gru r, z, n and W_hn h + b_hn; cells are c'. dr is the gradient of

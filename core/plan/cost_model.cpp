@@ -34,6 +34,8 @@ struct Placed {
   Work work;
 };
 constexpr Placed kPlaced[] = {{"matmul", Work::Product},
+                              {"attention", Work::Product},
+                              {"attention_grad", Work::Product},
                               {"lstm", Work::Product},
                               {"lstm_grad", Work::Product},
                               {"gru", Work::Product},

@@ -70,51 +70,64 @@ __device__ inline int seen_by(const Sizes& s, int i, int length) {
   return s.causal && i + 1 < length ? i + 1 : length;
 }
 
-// V elements of a row, of which `left` are there; the others become 0.
+// What lies outside of the matrix is 0.
+template <class T>
+__device__ inline float element(const Matrix<T>& m, int row, int column) {
+  return row < m.rows && column < m.length ? widen(m.at[static_cast<long long>(row) * m.length + column])
+                                           : 0.0f;
+}
 template <class T, int V>
-__device__ inline void load_part(const Matrix<T>& m, int row, int column, float (&v)[V]) {
-  const T* const from = m.at + static_cast<long long>(row) * m.length + column;
-  const int left = row < m.rows ? m.length - column : 0;
-  if (m.wide && left > 0) {
-    load_some<V>(from, v);
-  } else {
+__device__ inline void load_vector(const Matrix<T>& m, int row, int column, float (&v)[V]) {
 #pragma unroll
-    for (int e = 0; e < V; ++e) v[e] = e < left ? widen(from[e]) : 0.0f;
-  }
+  for (int e = 0; e < V; ++e) v[e] = 0.0f;
+  if (row < m.rows && column < m.length)
+    load_some<V>(m.at + static_cast<long long>(row) * m.length + column, v);
 }
 
 // tile[d][r] of 64 rows and kDepth of their elements.
 template <class T>
 __device__ inline void load_across(const Matrix<T>& m, int row0, int column0, float* tile) {
-  constexpr int V = Vec16<T>::kSize, kPerRow = kDepth / V;
+  if (m.wide) {
+    constexpr int V = Vec16<T>::kSize, kPerRow = kDepth / V;
 #pragma unroll
-  for (int u = 0; u < kTile * kPerRow; u += kThreads) {
-    const int at = u + static_cast<int>(threadIdx.x), r = at / kPerRow, c = at % kPerRow * V;
-    float v[V];
-    load_part<T, V>(m, row0 + r, column0 + c, v);
+    for (int u = 0; u < kTile * kPerRow; u += kThreads) {
+      const int at = u + static_cast<int>(threadIdx.x), r = at / kPerRow, c = at % kPerRow * V;
+      float v[V];
+      load_vector(m, row0 + r, column0 + c, v);
 #pragma unroll
-    for (int e = 0; e < V; ++e) tile[(c + e) * kPitch + r] = v[e];
+      for (int e = 0; e < V; ++e) tile[(c + e) * kPitch + r] = v[e];
+    }
+  } else {
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < kTile * kDepth; at += kThreads)
+      tile[at % kDepth * kPitch + at / kDepth] = element(m, row0 + at / kDepth, column0 + at % kDepth);
   }
 }
 
 // tile[r][c] of kDepth rows and 64 of their elements.
 template <class T>
 __device__ inline void load_along(const Matrix<T>& m, int row0, int column0, float* tile) {
-  constexpr int V = Vec16<T>::kSize, kPerRow = kTile / V;
+  if (m.wide) {
+    constexpr int V = Vec16<T>::kSize, kPerRow = kTile / V;
 #pragma unroll
-  for (int u = 0; u < kDepth * kPerRow; u += kThreads) {
-    const int at = u + static_cast<int>(threadIdx.x), r = at / kPerRow, c = at % kPerRow * V;
-    float v[V];
-    load_part<T, V>(m, row0 + r, column0 + c, v);
+    for (int u = 0; u < kDepth * kPerRow; u += kThreads) {
+      const int at = u + static_cast<int>(threadIdx.x), r = at / kPerRow, c = at % kPerRow * V;
+      float v[V];
+      load_vector(m, row0 + r, column0 + c, v);
 #pragma unroll
-    for (int e = 0; e < V; e += 4)
-      store16(tile + r * kPitch + c + e, Vec16<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
+      for (int e = 0; e < V; e += 4)
+        store16(tile + r * kPitch + c + e, Vec16<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
+    }
+  } else {
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < kTile * kDepth; at += kThreads)
+      tile[at / kTile * kPitch + at % kTile] = element(m, row0 + at / kTile, column0 + at % kTile);
   }
 }
 
 // sums[i][j] += sum over k < kDepth of a[k][down + i] b[k][across + j].
 __device__ inline void multiply(const float* a, const float* b, float (&sums)[kEach][kEach]) {
-#pragma unroll 8
+#pragma unroll 4
   for (int k = 0; k < kDepth; ++k) {
     const Vec16<float> left = load16(a + k * kPitch + down()), right = load16(b + k * kPitch + across());
 #pragma unroll
@@ -268,16 +281,12 @@ __global__ void __launch_bounds__(kThreads, 2)
       keys{k + first_key * s.depth, length, s.depth, s.wide_depth},
       values{v + first_key * s.v_depth, length, s.v_depth, s.wide_values};
   {
-    constexpr int V = Vec16<T>::kSize, kShare = kThreads / kTile;  // threads a row
+    constexpr int kShare = kThreads / kTile;  // threads a row
     const int r = static_cast<int>(threadIdx.x) / kShare;
     float sum = 0.0f;
-    for (int c = static_cast<int>(threadIdx.x) % kShare * V; c < s.v_depth; c += kShare * V) {
-      float g[V], o[V];
-      load_part<T, V>(grads, row0 + r, c, g);
-      load_part<T, V>(results, row0 + r, c, o);
-#pragma unroll
-      for (int e = 0; e < V; ++e) sum += g[e] * o[e];
-    }
+#pragma unroll 1
+    for (int c = static_cast<int>(threadIdx.x) % kShare; c < s.v_depth; c += kShare)
+      sum += element(grads, row0 + r, c) * element(results, row0 + r, c);
 #pragma unroll
     for (int step = kShare / 2; step > 0; step /= 2) sum += shuffle_xor(sum, step);
     if (static_cast<int>(threadIdx.x) % kShare == 0) {

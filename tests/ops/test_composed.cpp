@@ -11,6 +11,7 @@
 #include "core/ops/max_unpool.h"
 #include "core/ops/normalize.h"
 #include "core/ops/rearrange.h"
+#include "core/ops/recurrent.h"
 #include "core/ops/resize.h"
 #include "core/ops/view.h"
 #include "core/runtime/session.h"
@@ -135,6 +136,18 @@ TEST_F(Refusals, Losses) {
   expect<UsageError>([&] { arc_face(x, f32({5, 3}), i64({4}), {.margin = 2.0}); }, "margin must be an angle");
   expect<UsageError>([&] { arc_face(x, f32({5, 3}), i64({4}), {.scale = 0.0}); }, "scale must be positive");
   expect<ShapeError>([&] { hinge_loss(x, x, {.weights = f32({3})}); }, "weights must be f32[4], one per row");
+}
+
+TEST_F(Refusals, Recurrent) {
+  const Value x = f32({4, 3, 6}), w_ih = f32({8, 6}), w_hh = f32({8, 2}), bias = f32({8});
+  expect<ShapeError>([&] { lstm(f32({4, 6}), {w_ih, w_hh}); }, "lstm: x must be [T, N, I], got f32[4, 6]");
+  expect<ShapeError>([&] { lstm(x, {w_ih, f32({6, 2})}); }, "lstm: w_hh must be [4 H, H], got f32[6, 2]");
+  expect<ShapeError>([&] { gru(x, {w_ih, {}}); }, "gru: w_hh must be [3 H, H]");
+  expect<ShapeError>([&] { lstm(x, {f32({8, 5}), w_hh}); }, "lstm: w_ih must be [8, 6] for x f32[4, 3, 6]");
+  expect<UsageError>([&] { lstm(x, {w_ih, w_hh, bias}); }, "b_ih and b_hh come together or not at all");
+  expect<ShapeError>([&] { lstm(x, {w_ih, w_hh, bias, f32({2})}); }, "b_ih and b_hh must be [8]");
+  expect<ShapeError>([&] { lstm(x, {w_ih, w_hh}, f32({2, 3})); }, "h0 must have shape [3, 2]");
+  expect<UsageError>([&] { rnn(x, {f32({2, 6}), f32({2, 2})}, "gelu"); }, "must be tanh or relu, got 'gelu'");
 }
 
 // A class that is none shows itself, and an ignored one does not count.

@@ -5,12 +5,14 @@
 #include "core/ops/arc_face.h"
 #include "core/ops/box_loss.h"
 #include "core/ops/conv_transpose.h"
+#include "core/ops/creation.h"
 #include "core/ops/einsum.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/loss.h"
 #include "core/ops/max_unpool.h"
 #include "core/ops/normalize.h"
 #include "core/ops/rearrange.h"
+#include "core/ops/recurrent.h"
 #include "core/ops/reduce.h"
 #include "core/ops/resize.h"
 #include "core/ops/view.h"
@@ -68,6 +70,27 @@ std::vector<ComposedCase> make_cases() {
   add("interpolate", {image}, [](auto& in) {
     return interpolate(square(interpolate(in[0], {.scale_factor = {{2.0, 2.0}}, .mode = "bilinear"})),
                        {.size = {{4, 9}}});
+  });
+  // x, w_ih, w_hh, b_ih, b_hh; sequences of 2, 3 and 4 steps.
+  const auto recurrent = [](std::int64_t gates) {
+    return std::vector<InputSpec>{uniform({4, 3, 6}), uniform({gates * 8, 6}, -0.4, 0.4),
+                                  uniform({gates * 8, 8}, -0.4, 0.4), uniform({gates * 8}),
+                                  uniform({gates * 8})};
+  };
+  const auto lengths = [](Value x) { return iota(x.graph(), 3, DType::I32) + 2.0; };
+  add("lstm", recurrent(4), [lengths](auto& in) {
+    const Lstm r =
+        lstm(in[0], {in[1], in[2], in[3], in[4]}, {}, {}, {.reverse = true, .lengths = lengths(in[0])});
+    return r.y + r.h_n + r.c_n;
+  });
+  add("gru", recurrent(3), [lengths](auto& in) {
+    const Recurrent r =
+        gru(in[0], {in[1], in[2], in[3], in[4]}, {}, {.reverse = true, .lengths = lengths(in[0])});
+    return r.y + r.h_n;
+  });
+  add("rnn", recurrent(1), [](auto& in) {
+    const Recurrent r = rnn(in[0], {in[1], in[2], in[3], in[4]});
+    return r.y + r.h_n;
   });
   add("max_unpool2d", {distinct({2, 4, 6, 5})}, [](auto& in) {
     const PooledWithIndices p = max_pool2d_with_indices(in[0], {});
