@@ -249,12 +249,12 @@ void require_length(std::int64_t length) {
 }  // namespace
 
 std::string TextPreparation::text() const {
-  nlohmann::ordered_json j;
+  nlohmann::json j;
   j["sequence_length"] = sequence_length;
   j["text_column"] = columns.text;
   j["label_column"] = columns.label;
   j["header"] = columns.header;
-  j["vocabulary"] = nlohmann::ordered_json::parse(vocabulary.text());
+  j["vocabulary"] = nlohmann::json::parse(vocabulary.text());
   return j.dump();
 }
 

@@ -35,7 +35,7 @@ void Vocabulary::encode(std::string_view text, std::vector<std::int32_t>& ids) c
 }
 
 std::string Vocabulary::text() const {
-  nlohmann::ordered_json j;
+  nlohmann::json j;
   j["tokens_are"] = name(how_.kind);
   j["lower_case"] = how_.lower_case;
   j["tokens"] = tokens_;
