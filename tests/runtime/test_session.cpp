@@ -58,7 +58,7 @@ std::map<std::string, Tensor> three_steps(const Graph& g, const CompileOptions& 
 struct SmoothNet : Module {
   Conv2d conv1{"conv1", 3, 16, 3, {.padding = 1}}, conv2{"conv2", 16, 16, 3, {.padding = 1}},
       conv3{"conv3", 16, 16, 3, {.padding = 1}};
-  Linear fc{"fc", 16 * 16 * 16, 10};
+  Linear fc{"fc", 16 * 32 * 32, 10};
   Value forward(Value x) override {
     for (Conv2d* c : {&conv1, &conv2, &conv3}) x = gelu((*c)(x));
     return fc(flatten(x));
@@ -67,12 +67,14 @@ struct SmoothNet : Module {
 
 TEST(Session, RecomputedActivationsLowerTheArenaAndChangeNoBit) {
   SmoothNet net;
-  const Graph g = training_graph(net, {DType::F32, {4, 3, 16, 16}}, *sgd({.lr = 0.05, .momentum = 0.9}));
+  const Graph g = training_graph(net, {DType::F32, {4, 3, 32, 32}}, *sgd({.lr = 0.05, .momentum = 0.9}));
   CompileOptions kept = options(true, true);
   kept.skip_passes = {"recompute"};
   const MemoryReport with = compile(g, options(true, true))->report(), without = compile(g, kept)->report();
-  // Two of the three activations (4 x 16 x 16 x 16 floats each) are not alive when the backward pass begins.
-  EXPECT_LE(with.arena_bytes + 2 * 4 * 16 * 16 * 16 * sizeof(float), without.arena_bytes);
+  // Activations (4 x 16 x 32 x 32 floats each) that are not alive when the backward pass begins make room for
+  // one at least; workspaces of the convolutions' gradients, which the pass does not know, may take what
+  // another leaves.
+  EXPECT_LE(with.arena_bytes + 4 * 16 * 32 * 32 * sizeof(float), without.arena_bytes);
   const auto a = three_steps(g, options(true, true), true), b = three_steps(g, kept, true);
   ASSERT_EQ(a.size(), b.size());
   for (const auto& [name, tensor] : a) EXPECT_TRUE(bitwise_equal(tensor, b.at(name))) << name;
