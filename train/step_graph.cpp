@@ -20,9 +20,14 @@ Value append_step(Graph& g, Module& model, const TensorType& type, const LossSet
   require_samples(type);
   const Value x = input(g, "x", type);
   const std::int64_t rows = type.shape[0];
+  // An image has one label, and then labels are the second input; what else has is known from the model's
+  // result.
+  const bool images = type.shape.rank() == 4;
+  const TensorType one_a_row{DType::I64, {rows}};
+  Value labels = images ? input(g, "labels", one_a_row) : Value();
   g.build.valid_rows = input(g, "valid_rows", {DType::I32, {}}).id();
   const Value whole = model(x);
-  if ((whole.rank() != 2 && whole.rank() != 3) || whole.dim(0) != rows)
+  if ((whole.rank() != 2 && (images || whole.rank() != 3)) || whole.dim(0) != rows)
     throw ShapeError(cat("a classifier gives logits of shape [", rows, ", classes], or [", rows,
                          ", places, classes] where each place of a sequence has a label; the model gives ",
                          to_string(whole.shape())));
@@ -30,10 +35,10 @@ Value append_step(Graph& g, Module& model, const TensorType& type, const LossSet
   const std::int64_t places = sequences ? whole.dim(1) : 1;
   Value weights = valid_row_weights(g, rows, DType::F32), logits = whole;
   const auto labels_named = [&](const char* name) {
-    if (!sequences) return input(g, name, {DType::I64, {rows}});
+    if (!sequences) return input(g, name, one_a_row);
     return reshape(input(g, name, {DType::I64, {rows, places}}), {rows * places});
   };
-  const Value labels = labels_named("labels");
+  if (!images) labels = labels_named("labels");
   if (sequences) {
     logits = reshape(whole, {rows * places, whole.dim(2)});
     weights = reshape(broadcast_to(unsqueeze(weights, 1), {rows, places}), {rows * places});
