@@ -62,8 +62,8 @@ set_property(SOURCE ${once_sources} core/ir/tensor.cpp core/plan/cost_model.cpp 
   train/heat_map.cpp train/step_graph.cpp train/trainer.cpp train/callbacks.cpp train/verification_metrics.cpp data/boxes.cpp data/detection.cpp
   data/folders.cpp data/image.cpp data/image_folder.cpp data/jpeg.cpp data/loader.cpp data/npy.cpp data/png.cpp data/png_write.cpp
   data/language.cpp data/table.cpp data/text.cpp data/text_dataset.cpp data/vocabulary.cpp data/voc.cpp
-  cpu/backend.cpp cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/concat_norm.cpp cpu/ops/conv.cpp
-  cpu/ops/norm.cpp cpu/ops/recurrent.cpp APPEND PROPERTY
+  cpu/backend.cpp cpu/bfloat_conv.cpp cpu/onednn.cpp cpu/touched_pixels.cpp cpu/widened_step.cpp cpu/ops/conv.cpp
+  cpu/ops/recurrent.cpp cpu/reference_step.cpp core/base/file.cpp core/ir/retype.cpp data/byte_reader.cpp data/idx.cpp train/metrics.cpp APPEND PROPERTY
   COMPILE_OPTIONS "$<$<CONFIG:Release>:-Os>")
 # Loops over an image's bytes, of which some look up tables and some vectorise, loops that call others which vectorise, and searches
 # that branch: nothing here gains by -O3's copies of them.
